@@ -1,0 +1,150 @@
+"""DistMLLM: Algorithm 1 of the paper (explore in epochs, then commit to a multi-knapsack mapping).
+
+``DistMLLM()`` is the algorithm as printed. Its options are the readings that the paper leaves open:
+the estimator's divisor (B4), learning while exploiting (B5), the lengths of the phases (B3, B8) and
+the solver behind "Algorithm 2" (C5). A central coordinator computes the mapping (B12).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from distmllm_agents.mapping import SOLVERS
+from distmllm_agents.mapping.problem import (
+    Array,
+    MappingProblem,
+    disaggregated,
+    monolithic,
+    to_allocation,
+)
+from distmllm_env.errors import unknown_name
+from distmllm_env.policy import Feedback, Observation, Problem
+from distmllm_env.schema import require
+
+
+class DistMLLM:
+    """Algorithm 1 with Algorithm 2.
+
+    Args:
+        estimator: ``paper``: u <- (u (tau - 1) + r) / tau with the epoch tau, as printed.
+            ``count``: the sample mean.
+        mapping: ``sequential``: Algorithm 2 as printed. ``exact``: the global optimum that Lemma 3
+            and Theorem 1 speak of.
+        explore_slots: T_explore. None: one covering pass, N times the load rounded up, the least
+            that gives every pair a sample per epoch (B3).
+        exploit_base: Exploitation of epoch tau lasts ``exploit_base ** tau`` slots.
+        learn_always: Also learn from exploitation slots, as Section 2.2 says and Algorithm 1 does
+            not.
+
+    Raises:
+        ValueError: An option is not allowed.
+    """
+
+    name = "distmllm"
+    batched = True
+    knows = "rewards"
+    coordinates = True
+
+    def __init__(
+        self,
+        estimator: Literal["paper", "count"] = "paper",
+        mapping: Literal["sequential", "exact"] = "sequential",
+        explore_slots: int | None = None,
+        exploit_base: int = 2,
+        learn_always: bool = False,
+    ) -> None:
+        if estimator not in ("paper", "count"):
+            raise unknown_name("estimator", estimator, ("paper", "count"))
+        if mapping not in SOLVERS:
+            raise unknown_name("mapping", mapping, SOLVERS)
+        require(
+            explore_slots is None or explore_slots >= 1,
+            "explore_slots",
+            explore_slots,
+            "at least 1",
+        )
+        require(exploit_base >= 1, "exploit_base", exploit_base, "at least 1")
+        self.estimator = estimator
+        self.mapping = mapping
+        self.explore_slots = explore_slots
+        self.exploit_base = exploit_base
+        self.learn_always = learn_always
+
+    def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
+        """Lines 1 and 2: all estimates start at 0, epoch 1 starts with exploration."""
+        batch, m, n = problem.batch, problem.providers, problem.workers
+        self._problem = problem
+        self.estimate = np.zeros((batch, 2, m, n))
+        self.samples = np.zeros((batch, 2, m, n), int)
+        self.epoch = np.ones(batch, int)
+        self.exploring = np.ones(batch, bool)
+        self._explore = self._explore_length(problem)
+        self._left = self._explore.copy()
+        self._walk = np.zeros(batch, int)  # round robin goes on across epochs (B6)
+        self._plan = np.full((batch, m, 2), n)
+
+    def act(self, observation: Observation) -> Array:
+        """Lines 3 to 15: explore in a round robin (line 6) or dispatch by the mapping (13)."""
+        over = self._left == 0
+        commit, renew = over & self.exploring, over & ~self.exploring
+        for b in np.flatnonzero(commit).tolist():  # line 11
+            self._plan[b] = self._map(b)
+        self.exploring = (self.exploring & ~commit) | renew
+        self._left[commit] = self.exploit_base ** self.epoch[commit]  # line 12
+        self.epoch[renew] += 1  # line 3
+        self._left[renew] = self._explore[renew]  # line 4
+        return np.where(self.exploring[:, None, None], self._round_robin(), self._plan)
+
+    def update(self, feedback: Feedback) -> None:
+        """Lines 7 and 8. A rejected task shows no reward, so it is no sample (A13)."""
+        self._left -= 1
+        learns = np.ones_like(self.exploring) if self.learn_always else self.exploring
+        self._walk += self.exploring
+        b, m, s = np.nonzero(feedback.admitted & learns[:, None, None])
+        pair = (b, s, m, feedback.allocation[b, m, s])
+        self.samples[pair] += 1
+        divisor = self.epoch[b] if self.estimator == "paper" else self.samples[pair]
+        old = self.estimate[pair]
+        self.estimate[pair] = (old * (divisor - 1) + feedback.profit[b, m, s]) / divisor
+
+    def _explore_length(self, problem: Problem) -> Array:
+        if self.explore_slots is not None:
+            return np.full(problem.batch, self.explore_slots)
+        pools = 2 if problem.per_stage else 1
+        load = 2 * problem.demand.sum(axis=1) / (pools * problem.capacity.sum(axis=1))
+        return problem.workers * np.maximum(1, np.ceil(load - 1e-9)).astype(int)
+
+    def _round_robin(self) -> Array:
+        """Provider m sends both tasks to worker (m + slot) mod N; a pair that cannot run waits."""
+        n = self._problem.workers
+        worker = (np.arange(self._problem.providers) + self._walk[:, None]) % n
+        index = worker[:, None, :, None]  # (B, 1, M, 1) into (B, S, M, N)
+        runs = np.take_along_axis(self._problem.feasible, index, axis=3)[..., 0]
+        return np.where(runs, worker[:, None, :], n).transpose(0, 2, 1)
+
+    def _map(self, b: int) -> Array:
+        choice = SOLVERS[self.mapping](self._mapping_problem(b)).choice
+        return to_allocation(choice, self._problem.providers, self._problem.workers)
+
+    def _mapping_problem(self, b: int) -> MappingProblem:
+        return disaggregated(self._problem, self.estimate[b], b)
+
+
+class DistMLLMFixed(DistMLLM):
+    """The same epochs with what the text promises: sample means of all slots, exact mapping."""
+
+    name = "distmllm-fixed"
+
+    def __init__(self, explore_slots: int | None = None, exploit_base: int = 2) -> None:
+        super().__init__("count", "exact", explore_slots, exploit_base, learn_always=True)
+
+
+class MonolithicDistMLLM(DistMLLM):
+    """Both stages of a provider on one worker: the ablation of Figure 7b."""
+
+    name = "monolithic"
+
+    def _mapping_problem(self, b: int) -> MappingProblem:
+        return monolithic(self._problem, self.estimate[b], b)

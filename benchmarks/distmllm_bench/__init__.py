@@ -1,0 +1,1 @@
+"""Playing policies against each other: commands, measures, figures."""

@@ -1,0 +1,62 @@
+"""Edge markets for multimodal LLM serving, as Gymnasium and PettingZoo environments.
+
+Importing the package registers ``DistMLLM-v0`` and ``DistMLLM-Provider-v0`` with Gymnasium and
+``distmllm/DistMLLM-v0`` with PettingZoo.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from distmllm_env.envs.registration import register_envs
+from distmllm_env.market import Market
+from distmllm_env.policy import Policy, Run, load_policy, play
+from distmllm_env.scenario import ENC, LLM, Distribution, Scenario
+from distmllm_env.slot import Outcome, Status
+from distmllm_env.world import World, draw_world
+
+__version__ = version("distmllm-env")
+
+__all__ = [
+    "ENC",
+    "LLM",
+    "Distribution",
+    "Market",
+    "Outcome",
+    "Policy",
+    "Run",
+    "Scenario",
+    "Status",
+    "World",
+    "draw_world",
+    "env",
+    "load_policy",
+    "parallel_env",
+    "play",
+    "raw_env",
+    "register_envs",
+]
+
+
+def parallel_env(**options: Any) -> Any:
+    """Make the PettingZoo parallel environment; see :class:`~.envs.parallel.ParallelMarketEnv`."""
+    from distmllm_env.envs.parallel import ParallelMarketEnv
+
+    return ParallelMarketEnv(**options)
+
+
+def env(**options: Any) -> Any:
+    """Make the PettingZoo sequential (AEC) environment.
+
+    See :class:`~.envs.sequential.SequentialMarketEnv`.
+    """
+    from distmllm_env.envs.sequential import SequentialMarketEnv
+
+    return SequentialMarketEnv(**options)
+
+
+raw_env = env
+"""The sequential environment checks order and range itself, so ``env`` needs no wrappers."""
+
+register_envs()

@@ -1,0 +1,39 @@
+"""What a picture of one slot is drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distmllm_env.equations import Array
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slot of one run, for rendering.
+
+    Attributes:
+        title: Scenario and seed.
+        slot: Slots played so far, 0 before the first.
+        slots: Horizon T.
+        demand: c_m, (M,).
+        capacity: C_n, (N,).
+        allocation: Last allocation, int (M, S), N means defer.
+        status: :class:`~distmllm_env.slot.Status` of the last slot, (M, S).
+        profit: Profit of the last slot, (M, S).
+        load: Admitted demand of the last slot, (N,).
+        history: Total profit of each slot so far, (slot,).
+        waiting: Tasks placed so far in a slot that is being filled turn by turn, int (M, S), -1
+            where the turn has not come; None where a slot is played at once.
+    """
+
+    title: str
+    slot: int
+    slots: int
+    demand: Array
+    capacity: Array
+    allocation: Array
+    status: Array
+    profit: Array
+    load: Array
+    history: Array
+    waiting: Array | None = None

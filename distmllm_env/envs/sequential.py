@@ -1,0 +1,251 @@
+"""PettingZoo sequential (AEC) environment: one task a turn, with exact capacity masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box, Discrete
+from pettingzoo import AECEnv
+
+from distmllm_env.envs import observation
+from distmllm_env.envs.parallel import agent_names
+from distmllm_env.envs.provider import provider_info
+from distmllm_env.envs.session import RENDER_MODES, Session
+from distmllm_env.equations import Array
+from distmllm_env.errors import unknown_name
+from distmllm_env.luck import stream
+from distmllm_env.market import check_choices
+from distmllm_env.scenario import Scenario
+from distmllm_env.slot import TOLERANCE, Status
+
+Order = Literal["index", "rotate", "random"]
+ORDERS: tuple[Order, ...] = ("index", "rotate", "random")
+
+
+class SequentialMarketEnv(AECEnv[str, Array, int]):
+    """Providers choose in turn; each sees what is left.
+
+    A turn places one task: in every slot each provider in order places its ENC, then its LLM task.
+    The slot is played after the last turn, and every provider sees its reward at its next turn.
+
+    **Action** ``Discrete(N + 1)``: a worker, or N to defer. ``info["action_mask"]`` and the last
+    N + 1 entries of the observation say exactly which choices will be admitted, so that masked
+    play never overloads a worker. A masked choice is refused: the task waits, earns 0, and its
+    status says why (``REJECTED`` for lack of room, ``INFEASIBLE`` where it can never run). Where
+    capacity is soft (``overload = "share"``) only infeasible pairs are masked.
+
+    **Observation** flat float32, field by field in :mod:`distmllm_env.envs.observation`
+    (``sequential``). Rewards and infos as in
+    :class:`~distmllm_env.envs.parallel.ParallelMarketEnv`, with ``action_mask`` (N + 1,) for the
+    task at hand and ``stage`` (0 ENC, 1 LLM).
+
+    Args:
+        scenario: As in :class:`~distmllm_env.envs.central.CentralEnv`.
+        order: Order of providers in a slot: ``index``; ``rotate``, which starts with provider
+            t mod M; ``random``, drawn anew for each slot from the run's seed.
+        providers: M, if other than the scenario's.
+        workers: N, likewise.
+        slots: T, likewise.
+        reward: ``profit``, ``welfare`` or ``proportional_fair``.
+        overrides: Dotted scenario keys.
+        render_mode: ``ansi``, ``rgb_array`` or None.
+
+    Raises:
+        ValueError: A name, key or value is not allowed.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": list(RENDER_MODES),
+        "name": "distmllm_v0",
+        "is_parallelizable": False,
+        "render_fps": 8,
+    }
+
+    def __init__(
+        self,
+        scenario: str | Path | Scenario = "paper",
+        order: str = "index",
+        providers: int | None = None,
+        workers: int | None = None,
+        slots: int | None = None,
+        reward: str = "profit",
+        overrides: Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__()
+        if order not in ORDERS:
+            raise unknown_name("order", order, ORDERS)
+        self._session = Session(
+            scenario,
+            reward,
+            render_mode,
+            overrides,
+            providers=providers,
+            workers=workers,
+            slots=slots,
+        )
+        self._order_rule = order
+        self.render_mode = render_mode
+        m, n = self.scenario.providers, self.scenario.workers
+        self.possible_agents = agent_names(m)
+        self.agents: list[str] = []
+        self.state_space = observation.space("central", m, n)
+        self.observation_spaces = {
+            agent: observation.space("sequential", m, n) for agent in self.possible_agents
+        }
+        self.action_spaces = {agent: Discrete(n + 1) for agent in self.possible_agents}
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that is played."""
+        return self._session.scenario
+
+    def observation_space(self, agent: str) -> Box:
+        """Return the observation space of ``agent``, always the same object."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Discrete:
+        """Return the action space of ``agent``, always the same object."""
+        return self.action_spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """Start a run. ``options`` are not used."""
+        session = self._session
+        session.reset(seed)
+        assert session.market is not None
+        assert session.seed is not None
+        self._order_rng = stream(session.seed, session.episode, "order")
+        world = session.market.world
+        self._mask_ever = session.masks.astype(bool)
+        self._demand = world.demand[0]
+        pools = 2 if self.scenario.market.capacity == "per_stage" else 1
+        self._capacity = np.tile(world.capacity[0], (pools, 1))
+        self._room = self._capacity.copy()
+        self.agents = self.possible_agents[:]
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self.infos = {agent: self._info(m, 0) for m, agent in enumerate(self.agents)}
+        self._begin_slot()
+
+    def step(self, action: int | None) -> None:
+        """Place one task.
+
+        Args:
+            action: A worker 0..N-1, or N to defer; None for an agent that is done.
+
+        Raises:
+            ValueError: The action is no integer or out of range.
+            ResetNeeded: The episode is over or never began.
+        """
+        if not self.agents:
+            raise ResetNeeded("the episode is over or has not begun: call reset().")
+        agent = self.agent_selection
+        if self.truncations[agent]:
+            self._was_dead_step(action)
+            return
+        choice = int(check_choices("action", action, (), self.scenario.workers))
+        m, stage = self._turns[self._turn]
+        self._place(m, stage, choice)
+        self._cumulative_rewards[agent] = 0.0
+        self._turn += 1
+        if self._turn < len(self._turns):
+            self.rewards = dict.fromkeys(self.agents, 0.0)
+            self._next_turn()
+        else:
+            self._play_slot()
+        self._accumulate_rewards()
+
+    def observe(self, agent: str) -> Array:
+        """Return what ``agent`` sees for its next task of this slot, float32."""
+        session, m = self._session, self.possible_agents.index(agent)
+        market = session.market
+        assert market is not None
+        stage = self._stage_of(m)
+        room = self._room[None, stage % len(self._room), :-1]
+        view = session.observer.turn(market.slot, session.allocation, session.outcome, room, stage)
+        return np.concatenate([view[0, m], self._mask(m, stage)], dtype=np.float32)
+
+    def state(self) -> Array:
+        """Return the dispatcher's view of the last slot, float32, within ``state_space``."""
+        return self._session.central_observation()
+
+    def render(self) -> Any:
+        """Return the slot being filled as text or as an image, by render mode."""
+        return self._session.render(self._waiting() if self.agents else None)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _begin_slot(self) -> None:
+        m = self.scenario.providers
+        order = list(range(m))
+        if self._order_rule == "rotate":
+            assert self._session.market is not None
+            start = self._session.market.slot % m
+            order = order[start:] + order[:start]
+        elif self._order_rule == "random":
+            order = self._order_rng.permutation(m).tolist()
+        self._turns = [(provider, stage) for provider in order for stage in (0, 1)]
+        self._turn = 0
+        self._room = self._capacity.copy()
+        self._chosen = np.full((m, 2), self.scenario.workers)
+        self._refused = np.zeros((m, 2), np.int8)
+        self._next_turn()
+
+    def _next_turn(self) -> None:
+        m, stage = self._turns[self._turn]
+        agent = self.agent_selection = self.possible_agents[m]
+        self.infos[agent] = self._info(m, stage)
+
+    def _place(self, m: int, stage: int, choice: int) -> None:
+        if self._mask(m, stage)[choice]:
+            self._chosen[m, stage] = choice
+            self._room[stage % len(self._room), choice] -= self._demand[m]
+        else:
+            ever = self._mask_ever[m, stage, choice]
+            self._refused[m, stage] = Status.REJECTED if ever else Status.INFEASIBLE
+
+    def _mask(self, m: int, stage: int) -> Array:
+        mask = self._mask_ever[m, stage].copy()
+        if self.scenario.market.overload != "share":
+            mask &= self._room[stage % len(self._room)] + TOLERANCE >= self._demand[m]
+        return mask
+
+    def _play_slot(self) -> None:
+        session = self._session
+        session.step(self._chosen)
+        refused = self._refused[None] > 0
+        session.outcome.status[refused] = self._refused[None][refused]
+        self.rewards = dict(zip(self.agents, session.rewards().tolist(), strict=True))
+        for m, agent in enumerate(self.agents):
+            self.infos[agent] = self._info(m, 0)
+        assert session.market is not None
+        if session.market.done:
+            self.truncations = dict.fromkeys(self.agents, True)
+            self.agent_selection = self.agents[0]
+            self._room = self._capacity.copy()
+        else:
+            self._begin_slot()
+
+    def _info(self, m: int, stage: int) -> dict[str, Any]:
+        info = provider_info(self._session, m)
+        info["stage"] = stage
+        info["action_mask"] = self._mask(m, stage).astype(np.int8)
+        return info
+
+    def _stage_of(self, m: int) -> int:
+        """Stage of provider m's next task: LLM only between its two turns."""
+        between = self._turn < len(self._turns) and self._turns[self._turn] == (m, 1)
+        return 1 if between else 0
+
+    def _waiting(self) -> Array:
+        placed = np.full((self.scenario.providers, 2), -1)
+        for m, stage in self._turns[: self._turn]:
+            placed[m, stage] = self._chosen[m, stage]
+        return placed

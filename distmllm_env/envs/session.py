@@ -1,0 +1,144 @@
+"""What all environments share: the scenario, the episode counter, the market, the last outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from distmllm_env.envs import rendering
+from distmllm_env.envs.frame import Frame
+from distmllm_env.envs.observation import Observer, masks, nothing_yet
+from distmllm_env.equations import Array
+from distmllm_env.errors import unknown_name
+from distmllm_env.market import Market
+from distmllm_env.scenario import Scenario
+
+RENDER_MODES = ("ansi", "rgb_array")
+
+RewardKind = Literal["profit", "welfare", "proportional_fair"]
+REWARDS: tuple[RewardKind, ...] = ("profit", "welfare", "proportional_fair")
+
+
+class Session:
+    """One run at a time, with what an environment needs around it.
+
+    Args:
+        scenario: Name, path or :class:`~distmllm_env.scenario.Scenario`.
+        reward: ``profit``: each provider's own. ``welfare``: the sum over providers.
+            ``proportional_fair``: see :func:`rewards`.
+        render_mode: ``ansi``, ``rgb_array`` or None.
+        overrides: Dotted scenario keys, e.g. ``{"noise.std": 0.2}``.
+        **keys: Top-level scenario keys such as ``providers``, ``workers``, ``slots``.
+
+    Raises:
+        ValueError: A name, key or value is not allowed.
+    """
+
+    def __init__(
+        self,
+        scenario: str | Path | Scenario,
+        reward: str,
+        render_mode: str | None,
+        overrides: Mapping[str, Any] | None,
+        **keys: Any,
+    ) -> None:
+        if reward not in REWARDS:
+            raise unknown_name("reward", reward, REWARDS)
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise unknown_name("render_mode", render_mode, RENDER_MODES)
+        self.scenario = Scenario.load(scenario, overrides, **keys)
+        self.render_mode = render_mode
+        self._reward = reward
+        self.seed: int | None = None
+        self.episode = 0
+        self.market: Market | None = None
+
+    def reset(self, seed: int | None) -> None:
+        """Start the next run: episode 0 of ``seed``, or without one the next episode.
+
+        A first reset without a seed takes one from the operating system. Seed 0 is a seed.
+
+        Raises:
+            ValueError: The seed is negative or no integer.
+        """
+        if seed is not None:
+            if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+                raise ValueError(f"seed = {seed!r} is not allowed: an integer, at least 0.")
+            self.seed, self.episode = int(seed), 0
+        elif self.seed is None:
+            self.seed, self.episode = int(np.random.SeedSequence().generate_state(1)[0]), 0
+        else:
+            self.episode += 1
+        self.market = Market(self.scenario, [self.seed], self.episode)
+        self.observer = Observer(self.market.world)
+        self.masks = masks(self.market.world)[0]  # (M, S, N + 1)
+        self.allocation, self.outcome = nothing_yet(self.market.world)
+        self.history: list[float] = []
+
+    def step(self, allocation: Array) -> None:
+        """Play one slot with ``allocation``, int (M, S)."""
+        assert self.market is not None
+        self.outcome = self.market.step(allocation[None])
+        self.allocation = allocation[None]
+        self.history.append(float(self.outcome.profit.sum()))
+
+    def rewards(self) -> Array:
+        """Return each provider's reward for the last slot, (M,)."""
+        return rewards(self._reward, self.outcome.profit)[0]
+
+    def central_observation(self) -> Array:
+        """Return the dispatcher's view, also the global state, float32 (D,)."""
+        assert self.market is not None
+        return self.observer.central(self.market.slot, self.allocation, self.outcome)[0]
+
+    def render(self, waiting: Array | None = None) -> str | Array | None:
+        """Draw the last slot in the render mode; None without a mode.
+
+        Raises:
+            RuntimeError: There was no reset yet.
+        """
+        if self.render_mode is None:
+            return None
+        if self.market is None:
+            raise RuntimeError("nothing to render yet: call reset first.")
+        world = self.market.world
+        frame = Frame(
+            title=f"{self.scenario.name}, seed {self.seed}, episode {self.episode}",
+            slot=self.market.slot,
+            slots=self.scenario.slots,
+            demand=world.demand[0],
+            capacity=world.capacity[0, :-1],
+            allocation=self.allocation[0],
+            status=self.outcome.status[0],
+            profit=self.outcome.profit[0],
+            load=self.outcome.load[0],
+            history=np.array(self.history),
+            waiting=waiting,
+        )
+        return rendering.ansi(frame) if self.render_mode == "ansi" else rendering.rgb_array(frame)
+
+
+def rewards(kind: str, profit: Array) -> Array:
+    """Turn a slot's profits into rewards.
+
+    ``proportional_fair`` is the sum over providers of f(profit), f(x) = ln(1 + x) for x >= 0 and x
+    below: concave and increasing, so that the poor count more. Equation (5) is the first-order
+    condition for the maximum of a sum of logarithms; a slot's profit may be 0 or less, where ln is
+    not defined, hence the 1 and the straight continuation of slope 1.
+
+    Args:
+        kind: One of :data:`REWARDS`.
+        profit: (B, M, S).
+
+    Returns:
+        (B, M); the shared kinds give every provider the same number.
+    """
+    own = profit.sum(axis=2)
+    if kind == "profit":
+        return own
+    if kind == "proportional_fair":
+        own = np.where(own >= 0, np.log1p(np.maximum(own, 0.0)), own)
+    return np.repeat(own.sum(axis=1, keepdims=True), own.shape[1], axis=1)
