@@ -117,12 +117,14 @@ def mean_latency_reward(reward: Reward, weight_per_s: Array, latency: Array, noi
     if noise.distribution == "uniform":
         half = np.sqrt(3.0) * std
         top = latency * (1.0 + half) - threshold
-        between = top * top / (4.0 * half * latency)
+        with np.errstate(divide="ignore", invalid="ignore"):  # no latency, or infinite: not used
+            between = top * top / (4.0 * half * latency)
         above = latency * (1.0 - half) >= threshold
         late = np.where(top <= 0, 0.0, np.where(above, latency - threshold, between))
         return -weight_per_s * late
     s = np.sqrt(np.log1p(std * std))
-    d = np.log(latency / threshold) / s - s / 2
+    with np.errstate(divide="ignore"):  # no latency, no lateness
+        d = np.log(latency / threshold) / s - s / 2
     return -weight_per_s * (latency * _normal_cdf(d + s) - threshold * _normal_cdf(d))
 
 

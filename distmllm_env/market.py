@@ -58,8 +58,8 @@ class Market:
         if self.done:
             raise RuntimeError(f"the run is over: all {self.scenario.slots} slots are played.")
         shape = (self.world.batch, self.scenario.providers, 2)
-        check_choices("allocation", allocation, shape, self.scenario.workers)
-        outcome = play_slot(self.world, allocation, *self._luck.next_slot())
+        choices = check_choices("allocation", allocation, shape, self.scenario.workers)
+        outcome = play_slot(self.world, choices, *self._luck.next_slot())
         self.slot += 1
         return outcome
 
@@ -74,7 +74,7 @@ def check_choices(name: str, choices: object, shape: tuple[int, ...], workers: i
         workers: N; the largest choice, which means defer.
 
     Returns:
-        The array.
+        The array, int64: unsigned ones would turn into floats where they are added to indices.
 
     Raises:
         ValueError: Says the name, the value, what is allowed, and where.
@@ -93,7 +93,7 @@ def check_choices(name: str, choices: object, shape: tuple[int, ...], workers: i
         raise ValueError(
             f"{at} = {array[where]}: a worker 0..{workers - 1} or {workers} (defer) is allowed."
         )
-    return array
+    return array.astype(np.int64, copy=False)
 
 
 def _short(value: object) -> str:

@@ -163,20 +163,20 @@ def make_problem(world: World, knows: Knows = "rewards") -> Problem:
         profit_range=profit.max(axis=1) - profit.min(axis=1),
         profit_std=world.profit_std.reshape(world.batch, -1).max(axis=1),
         performance=world.performance.copy() if knows in ("performance", "world") else None,
-        world=world if knows == "world" else None,
+        world=copy.deepcopy(world) if knows == "world" else None,
     )
 
 
 def make_feedback(outcome: Outcome, allocation: Array, knows: Knows = "rewards") -> Feedback:
-    """Tell a policy what it may see of a slot."""
+    """Tell a policy what it may see of a slot; the arrays are its own, to keep or to change."""
     measured = knows in ("latency_energy", "world")
     return Feedback(
-        allocation=allocation,
-        admitted=outcome.admitted,
-        profit=outcome.profit,
-        load=outcome.load,
-        latency_s=outcome.latency_s if measured else None,
-        energy_j=outcome.energy_j if measured else None,
+        allocation=allocation.copy(),
+        admitted=outcome.admitted.copy(),
+        profit=outcome.profit.copy(),
+        load=outcome.load.copy(),
+        latency_s=outcome.latency_s.copy() if measured else None,
+        energy_j=outcome.energy_j.copy() if measured else None,
     )
 
 
@@ -192,10 +192,10 @@ class Player:
     """
 
     def __init__(self, policy: Policy, world: World) -> None:
-        if not isinstance(policy, Policy):
+        if isinstance(policy, type) or not isinstance(policy, Policy):
             raise ValueError(
-                f"{policy!r} is not a policy: it needs reset(problem, rng), act(observation) and "
-                f"update(feedback)."
+                f"{policy!r} is not a policy: an object with reset(problem, rng), act(observation) "
+                f"and update(feedback) is needed."
             )
         self.knows: Knows = getattr(policy, "knows", "rewards")
         self._shape = (world.batch, world.scenario.providers, 2)
@@ -222,7 +222,8 @@ class Player:
                 for row in self._rows
             ]
             answer = np.concatenate(answers)
-        return check_choices("allocation", answer, self._shape, self._workers)
+        # A copy: a policy may go on writing into what it returned.
+        return check_choices("allocation", answer, self._shape, self._workers).astype(np.int64)
 
     def update(self, outcome: Outcome, allocation: Array) -> None:
         """Hand the policy its feedback."""
@@ -344,17 +345,23 @@ def load_policy(spec: str | Policy | type, **parameters: Any) -> Policy:
         A policy instance.
 
     Raises:
-        ValueError: No such name, module or class, or unknown parameters.
+        ValueError: No such name, module or class, or parameters unknown or missing.
     """
     if not isinstance(spec, (str, type)):
         if parameters:
             raise ValueError(f"parameters {sorted(parameters)} need a policy class, not {spec!r}.")
         return spec
     cls = _find_class(spec) if isinstance(spec, str) else spec
-    allowed = inspect.signature(cls).parameters
+    signature = inspect.signature(cls)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for key in parameters:
-        if key not in allowed:
+        if key not in signature.parameters and not takes_all:
+            allowed = signature.parameters or ("(no parameters)",)
             raise unknown_name(f"parameter of policy {spec!r}", key, allowed)
+    try:
+        signature.bind(**parameters)
+    except TypeError as error:
+        raise ValueError(f"policy {spec!r}: {error}.") from error
     return cast(Policy, cls(**parameters))
 
 
@@ -372,6 +379,8 @@ def _find_class(spec: str) -> Any:
             raise unknown_name("policy", spec, [*names, "package.module:Class"])
         target = names[spec]
     module, _, attribute = target.partition(":")
+    if not module or module.startswith("."):
+        raise ValueError(f"policy {spec!r}: package.module:Class is allowed, the package in full.")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -379,4 +388,7 @@ def _find_class(spec: str) -> Any:
     if not hasattr(found, attribute):
         public = [name for name in vars(found) if not name.startswith("_")]
         raise unknown_name(f"class in {module}", attribute, public)
-    return getattr(found, attribute)
+    cls = getattr(found, attribute)
+    if not callable(cls):
+        raise ValueError(f"policy {spec!r}: {attribute} is {cls!r}, not a class.")
+    return cls

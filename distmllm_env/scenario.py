@@ -43,7 +43,7 @@ class Distribution:
     def from_value(cls, value: Any, where: str) -> Distribution:
         """Read a number, a list or a table; ``where`` names the key in errors."""
         if isinstance(value, Distribution):
-            return value
+            value = value.to_value()  # made by hand, so not checked yet
         if isinstance(value, (list, tuple)):
             items = tuple(schema.scalar(float, v, f"{where}[{i}]") for i, v in enumerate(value))
             require(len(items) > 0, where, value, "at least one value")
@@ -312,10 +312,12 @@ class Scenario:
             ("reward.value_enc", providers, "provider"),
             ("reward.value_llm", providers, "provider"),
             ("latency.worker_factor", 2 * workers, "stage and worker, ENC first"),
+            ("testbed.data_scale", providers, "provider"),
+            ("testbed.output_scale", providers, "provider"),
         ):
             head, _, tail = key.partition(".")
-            spec = getattr(getattr(self, head), tail) if tail else getattr(self, head)
-            if spec.kind == "values" and len(spec.values) != count:
+            spec = getattr(getattr(self, head), tail, None) if tail else getattr(self, head)
+            if spec is not None and spec.kind == "values" and len(spec.values) != count:
                 raise ValueError(
                     f"{key} = {list(spec.values)} has {len(spec.values)} values, "
                     f"but one per {unit} is needed: {count}."
@@ -362,7 +364,10 @@ class Scenario:
         if isinstance(source, Scenario):
             data = schema.to_dict(source)
         else:
-            data = tomllib.loads(_read(source))
+            try:
+                data = tomllib.loads(_read(source))
+            except tomllib.TOMLDecodeError as error:
+                raise ValueError(f"scenario {str(source)!r}: not valid TOML: {error}.") from error
         changes = {key: value for key, value in keys.items() if value is not None}
         return schema.build(cls, schema.with_overrides(data, {**(overrides or {}), **changes}))
 

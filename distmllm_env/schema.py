@@ -7,6 +7,7 @@ its ``__post_init__`` the allowed values. Nothing is guessed, converted in silen
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -52,10 +53,10 @@ def build(cls: type[T], data: Mapping[str, Any], path: str = "") -> T:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    if isinstance(hint, type) and isinstance(value, hint) and dataclasses.is_dataclass(hint):
-        return value
     if hasattr(hint, "from_value"):
         return hint.from_value(value, where)
+    if isinstance(hint, type) and isinstance(value, hint) and dataclasses.is_dataclass(hint):
+        return value
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type, hint), value, where)
     origin = typing.get_origin(hint)
@@ -140,8 +141,8 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
+        # JSON escapes what TOML forbids in a string, except DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{k} = {_toml_value(v)}" for k, v in value.items()) + " }"
     if isinstance(value, (list, tuple)):

@@ -78,7 +78,8 @@ def play_slot(world: World, allocation: Array, z: Array, priority: Array) -> Out
     admitted = runs
     if over.any():
         if market.overload == "share":
-            stretch = np.maximum(1.0, load / at.capacity).take(cell)
+            # Only where it is over: 0 / 0 elsewhere, and loads that are a rounding error too high.
+            stretch = np.divide(load, at.capacity, out=np.ones_like(load), where=over).take(cell)
         elif market.overload == "reject_all":
             admitted = runs & ~over.take(cell)
         else:

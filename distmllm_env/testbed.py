@@ -75,7 +75,8 @@ def testbed_tables(scenario: Scenario, draw: dict[str, Array]) -> tuple[Array, A
                     joule = device.generate_energy_j(app.llm, app.prompt_tokens, tokens)
                     energy[b, LLM, m, w] = joule * p[b] ** 2
     speed = np.array([_reference_rate(worker.device) for worker in workers])
-    return latency, energy, draw["performance"] * speed / speed.max()
+    relative = speed / speed.max() if speed.any() else np.ones(n)  # nobody runs it: p_n alone
+    return latency, energy, draw["performance"] * relative
 
 
 def why_infeasible(scenario: Scenario, stage: int, provider: int, worker: int) -> str | None:
@@ -97,7 +98,10 @@ def _reference_rate(device: str) -> float:
 
 def _check_names(bed: Testbed) -> None:
     for i, worker in enumerate(bed.workers):
-        find_device(worker.device)
+        try:
+            find_device(worker.device)
+        except ValueError as error:
+            raise ValueError(f"testbed.workers[{i}].device: {error}") from error
         if worker.link not in links():
             raise unknown_name(f"testbed.workers[{i}].link", worker.link, links())
     for i, app in enumerate(bed.apps):

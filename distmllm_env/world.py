@@ -12,6 +12,7 @@ import numpy as np
 from distmllm_env import equations
 from distmllm_env.luck import stream
 from distmllm_env.scenario import ENC, LLM, Scenario
+from distmllm_env.schema import require
 from distmllm_env.testbed import testbed_tables
 
 Array = equations.Array
@@ -165,13 +166,15 @@ def draw_world(scenario: Scenario, seeds: Sequence[int], episode: int = 0) -> Wo
         The world, batch size ``len(seeds)``.
 
     Raises:
-        ValueError: No seeds, a negative seed, or a provider whose demand fits no worker.
+        ValueError: No seeds, a negative seed or episode, or a provider whose demand fits no worker.
     """
+    seeds = tuple(seeds)
+    require(len(seeds) > 0, "seeds", seeds, "at least one seed")
+    for seed in seeds:
+        whole = isinstance(seed, (int, np.integer)) and seed >= 0
+        require(whole, "seed", seed, "a whole number, at least 0")
     seeds = tuple(int(seed) for seed in seeds)
-    if not seeds:
-        raise ValueError("seeds = () is not allowed: at least one seed.")
-    if min(seeds) < 0:
-        raise ValueError(f"seed {min(seeds)} is not allowed: at least 0.")
+    require(episode >= 0, "episode", episode, "at least 0")
     draw = _drawn(scenario, seeds, episode)
     if scenario.testbed is None:
         latency, energy = _from_equations(scenario, draw)

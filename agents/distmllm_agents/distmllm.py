@@ -59,13 +59,9 @@ class DistMLLM:
             raise unknown_name("estimator", estimator, ("paper", "count"))
         if mapping not in SOLVERS:
             raise unknown_name("mapping", mapping, SOLVERS)
-        require(
-            explore_slots is None or explore_slots >= 1,
-            "explore_slots",
-            explore_slots,
-            "at least 1",
-        )
-        require(exploit_base >= 1, "exploit_base", exploit_base, "at least 1")
+        if explore_slots is not None:
+            _require_count("explore_slots", explore_slots)
+        _require_count("exploit_base", exploit_base)
         self.estimator = estimator
         self.mapping = mapping
         self.explore_slots = explore_slots
@@ -76,6 +72,7 @@ class DistMLLM:
         """Lines 1 and 2: all estimates start at 0, epoch 1 starts with exploration."""
         batch, m, n = problem.batch, problem.providers, problem.workers
         self._problem = problem
+        self._runs = problem.feasible
         self.estimate = np.zeros((batch, 2, m, n))
         self.samples = np.zeros((batch, 2, m, n), int)
         self.epoch = np.ones(batch, int)
@@ -121,7 +118,7 @@ class DistMLLM:
         n = self._problem.workers
         worker = (np.arange(self._problem.providers) + self._walk[:, None]) % n
         index = worker[:, None, :, None]  # (B, 1, M, 1) into (B, S, M, N)
-        runs = np.take_along_axis(self._problem.feasible, index, axis=3)[..., 0]
+        runs = np.take_along_axis(self._runs, index, axis=3)[..., 0]
         return np.where(runs, worker[:, None, :], n).transpose(0, 2, 1)
 
     def _map(self, b: int) -> Array:
@@ -146,5 +143,16 @@ class MonolithicDistMLLM(DistMLLM):
 
     name = "monolithic"
 
+    def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
+        """As for DistMLLM; but a worker that can run only one of the stages is no place to go."""
+        super().reset(problem, rng)
+        both = problem.feasible.all(axis=1, keepdims=True)
+        self._runs = np.broadcast_to(both, problem.feasible.shape)
+
     def _mapping_problem(self, b: int) -> MappingProblem:
         return monolithic(self._problem, self.estimate[b], b)
+
+
+def _require_count(key: str, value: object) -> None:
+    whole = isinstance(value, (int, np.integer)) and value >= 1
+    require(bool(whole), key, value, "a whole number, at least 1")

@@ -35,8 +35,9 @@ class CentralEnv(gymnasium.Env[Array, Array]):
     function of (s, k): ``reset(seed=s)`` plays (s, 0), each further ``reset()`` the next k. World
     and noise are drawn anew in every episode.
 
-    **Info**, the same keys after reset and step: ``slot`` (slots played), ``seed``, ``episode``,
-    ``action_mask`` int8 (2M, N + 1), ``profit`` (M, 2), ``status`` int8 (M, 2) of
+    **Info**, the same keys after reset and step: ``slot`` (slots played), ``seed``,
+    ``episode_index`` (k; the key ``episode`` belongs to the statistics that wrappers of Gymnasium
+    and Stable-Baselines3 add), ``action_mask`` int8 (2M, N + 1), ``profit`` (M, 2), ``status`` int8 (M, 2) of
     :class:`~distmllm_env.slot.Status`, ``latency_s`` (M, 2), ``energy_j`` (M, 2), ``load`` (N,),
     ``welfare`` (sum of profits). ``action_space.sample(mask=tuple(info["action_mask"]))`` draws a
     feasible action; the mask says what a worker can ever run, not who else will go there.
@@ -131,7 +132,7 @@ class CentralEnv(gymnasium.Env[Array, Array]):
         return {
             "slot": market.slot,
             "seed": session.seed,
-            "episode": session.episode,
+            "episode_index": session.episode,
             "action_mask": session.masks.reshape(-1, session.masks.shape[-1]).copy(),
             "profit": last.profit[0].copy(),
             "status": last.status[0].copy(),

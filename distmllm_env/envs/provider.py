@@ -32,8 +32,8 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
 
     **Episode** as in :class:`~distmllm_env.envs.central.CentralEnv`; the opponents start anew.
 
-    **Info**: ``slot``, ``seed``, ``episode``, ``action_mask`` int8 (2, N + 1), ``profit`` (2,),
-    ``status`` int8 (2,), ``latency_s`` (2,), ``energy_j`` (2,), ``load`` (N,), ``welfare``.
+    **Info**: ``slot``, ``seed``, ``episode_index``, ``action_mask`` int8 (2, N + 1), ``profit``
+    (2,), ``status`` int8 (2,), ``latency_s`` (2,), ``energy_j`` (2,), ``load`` (N,), ``welfare``.
 
     Args:
         scenario: As in :class:`~distmllm_env.envs.central.CentralEnv`.
@@ -138,7 +138,7 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         session, market = self._session, self._session.market
         assert market is not None
         info = provider_info(session, self.provider)
-        info |= {"seed": session.seed, "episode": session.episode}
+        info |= {"seed": session.seed, "episode_index": session.episode}
         info["load"] = session.outcome.load[0].copy()
         info["welfare"] = float(session.outcome.profit.sum())
         return info

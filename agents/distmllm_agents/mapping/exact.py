@@ -8,6 +8,7 @@ from ortools.sat.python import cp_model
 
 from distmllm_agents.mapping.knapsack import SCALE, whole_weights
 from distmllm_agents.mapping.problem import OUT, Array, Mapping, MappingProblem
+from distmllm_env.slot import TOLERANCE
 
 
 def solve_exact(problem: MappingProblem) -> Mapping:
@@ -32,7 +33,8 @@ def _flow(problem: MappingProblem, useful: Array) -> Array:
     """Equal weights make a worker a number of places: a transportation problem."""
     items, workers = problem.utility.shape
     pools = problem.capacity.shape[0]
-    places = np.floor(problem.capacity / problem.weight[0] + 1e-9).astype(int).ravel()
+    room = problem.capacity + TOLERANCE / 2
+    places = np.floor(room / problem.weight[0]).astype(int).ravel()
     k, n = np.nonzero(useful)
     bins = problem.pool[k] * workers + n
     source_of_bin, sink = items, items + pools * workers

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from ortools.algorithms.python import knapsack_solver
 
 from distmllm_agents.mapping.problem import Array
+from distmllm_env.slot import TOLERANCE
 
 SCALE = 1e9
-"""Real numbers become integers at this resolution: an error of at most 5e-10 per item (C9)."""
+"""Utilities become integers at this resolution: an error of at most 5e-10 per item (C9)."""
 
 _DP_CELLS = 200_000
 
@@ -29,7 +32,7 @@ def knapsack(profit: Array, weight: Array, capacity: float) -> Array:
     """
     if profit.size == 0:
         return np.zeros(0, bool)
-    cap = int(capacity + 1e-9)
+    cap = int(capacity + TOLERANCE)
     if (weight == np.floor(weight)).all() and profit.size * (cap + 1) <= _DP_CELLS:
         return _dynamic_program(profit.tolist(), weight.astype(int).tolist(), cap)
     return _branch_and_bound(profit, weight, capacity)
@@ -63,13 +66,16 @@ def _branch_and_bound(profit: Array, weight: Array, capacity: float) -> Array:
 
 
 def whole_weights(weight: Array, capacity: Array) -> tuple[Array, Array]:
-    """Turn weights and capacities into integers; whatever fits these fits the real ones.
+    """Turn weights and capacities into integers that admit the same loads as a slot does.
 
-    Whole numbers stay as they are. Others are scaled by :data:`SCALE`, weights rounded up and
-    capacities down, but for the dust that scaling leaves.
+    Whole numbers stay as they are. Others count units of 2^-40, weights rounded up, capacities
+    after adding half of the slot's tolerance: about 550 units, so that up to as many items that
+    fill a worker exactly (three thirds) still fit, and whatever fits the integers passes the slot.
+    Numbers above 2^20 take a coarser unit, so that sums stay within 64 bits.
     """
     if (weight == np.floor(weight)).all():
-        return weight.astype(np.int64), np.floor(capacity + 1e-9).astype(np.int64)
-    dust = 1e-3
-    heavy = np.ceil(weight * SCALE - dust).astype(np.int64)
-    return heavy, np.floor(capacity * SCALE + dust).astype(np.int64)
+        return weight.astype(np.int64), np.floor(capacity + TOLERANCE).astype(np.int64)
+    _, magnitude = math.frexp(max(weight.sum(), capacity.max()))
+    bits = min(40, 61 - magnitude)
+    heavy = np.ceil(np.ldexp(weight, bits)).astype(np.int64)
+    return heavy, np.floor(np.ldexp(capacity + TOLERANCE / 2, bits)).astype(np.int64)

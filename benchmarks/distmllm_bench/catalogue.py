@@ -1,0 +1,79 @@
+"""What can be named on the command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from distmllm_env import Scenario, load_policy
+from distmllm_env.devices import devices, models
+from distmllm_env.errors import unknown_name
+from distmllm_env.policy import policy_names
+
+Row = dict[str, str]
+
+
+def _scenarios() -> list[Row]:
+    rows = []
+    for name in Scenario.names():
+        s = Scenario.load(name)
+        size = f"{s.providers} x {s.workers} x {s.slots}"
+        rows.append({"name": name, "M x N x T": size, "description": s.description})
+    return rows
+
+
+def _policies() -> list[Row]:
+    rows = []
+    for name, target in policy_names().items():
+        policy = load_policy(name)
+        first = (inspect.getdoc(type(policy)) or "").partition("\n")[0]
+        rows.append(
+            {
+                "name": name,
+                "knows": getattr(policy, "knows", "rewards"),
+                "decides": "together" if getattr(policy, "coordinates", False) else "each alone",
+                "class": target,
+                "description": first,
+            }
+        )
+    return rows
+
+
+def _devices() -> list[Row]:
+    rows = []
+    for name, device in devices().items():
+        cannot = [model for model in models() if device.why_infeasible(model) is not None]
+        rows.append({"name": name, "device": device.title, "cannot run": ", ".join(cannot) or "-"})
+    return rows
+
+
+KINDS: dict[str, Callable[[], list[Row]]] = {
+    "scenarios": _scenarios,
+    "policies": _policies,
+    "devices": _devices,
+}
+
+
+def rows(what: str) -> list[Row]:
+    """Return what is known of a kind.
+
+    Args:
+        what: ``scenarios``, ``policies`` or ``devices``.
+
+    Raises:
+        ValueError: Another kind.
+    """
+    if what not in KINDS:
+        raise unknown_name("list", what, KINDS)
+    return KINDS[what]()
+
+
+def table(rows: list[Row]) -> str:
+    """Return rows as aligned text under their column names."""
+    heads = list(rows[0])
+    lines = [heads, *([row[head] for head in heads] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

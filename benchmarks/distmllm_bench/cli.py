@@ -1,0 +1,146 @@
+"""The ``distmllm`` command. Heavy imports live inside the commands, so that ``--help`` is quick.
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage. Results go to stdout, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Build, compare and teach schedulers for multimodal LLM serving at the edge.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for table, figures and page.")] = Path(
+        "runs/demo"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs per policy.")] = 20,
+    slots: Annotated[int | None, typer.Option(min=1, help="Horizon T [scenario's own].")] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="Name or TOML file, repeatable [paper, testbed].")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or package.module:Class, repeatable [all of the paper's]."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play DistMLLM, UCB, HEU and the oracle on the paper's world and on real devices."""
+    from distmllm_bench import demo as job
+
+    with usage_errors():
+        tables, numbers = job.run_demo(
+            out, seeds, slots, scenario or job.SCENARIOS, policy or job.POLICIES
+        )
+    if as_json:
+        print(json.dumps(numbers, indent=2))
+    else:
+        print(f"{tables}\n\nreport:  {out / 'report.html'}\nfigures: {out / 'figures'}")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="scenarios, policies or devices")],
+    as_json: AsJson = False,
+) -> None:
+    """List what the package knows by name."""
+    from distmllm_bench import catalogue
+
+    with usage_errors():
+        rows = catalogue.rows(what)
+    print(json.dumps(rows, indent=2) if as_json else catalogue.table(rows))
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Option(help="Name or TOML file.")] = "paper",
+    policy: Annotated[str, typer.Option(help="Name or package.module:Class.")] = "distmllm",
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the world and all luck.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Save the record here (.npz).")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Horizon T [scenario's own].")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a scenario key, repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play one policy on one scenario and say what it earned."""
+    from importlib.metadata import version
+
+    from distmllm_bench.files import save_run
+    from distmllm_bench.metrics import Scores, optimum
+    from distmllm_bench.progress import Progress
+    from distmllm_env import Scenario, load_policy, play
+
+    with usage_errors():
+        if out is not None and out.suffix != ".npz":
+            raise ValueError(f"--out {out}: a file name ending in .npz is allowed.")
+        chosen = Scenario.load(scenario, dict(map(_key_value, set_ or [])), slots=slots)
+        player = load_policy(policy)
+        with Progress(chosen.slots, "slot") as progress:
+            progress.begin(f"{chosen.name}: {policy}")
+            record = play(chosen, player, [seed], progress=progress.step)
+    scores = Scores(record, optimum(record.world))
+    result = {
+        "scenario": chosen.name,
+        "policy": policy,
+        "seed": seed,
+        "slots": chosen.slots,
+        "profit": float(scores.profit[0]),
+        "regret": float(scores.regret[0]),
+        "jain": float(scores.jain[0]),
+        "rejected": float(scores.rejected[0]),
+        "deferred": float(scores.deferred[0]),
+        "optimum_per_slot": float(scores.best.value[0]),
+    }
+    if out is not None:
+        save_run(out, record, {"policy": policy, "version": version("distmllm-env")})
+        result["file"] = str(out)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        for key, value in result.items():
+            print(f"{key:17}{value:.4f}" if isinstance(value, float) else f"{key:17}{value}")
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a ``ValueError`` about what the user asked for into a message and exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"--set {text!r} is not allowed: KEY=VALUE, e.g. noise.std=0.2.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()  # a bare word, e.g. market.overload=share
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,50 @@
+"""One look for all plots: a policy has the same colour and dash everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Okabe and Ito's palette, safe for colour-blind eyes. Dashes differ too, so that print and
+# screenshots in grey stay readable.
+STYLES: dict[str, dict[str, Any]] = {
+    "oracle": {"color": "#000000", "linestyle": (0, (1, 1))},
+    "distmllm": {"color": "#0072B2", "linestyle": "-"},
+    "distmllm-fixed": {"color": "#56B4E9", "linestyle": (0, (7, 2))},
+    "monolithic": {"color": "#CC79A7", "linestyle": (0, (3, 1, 1, 1))},
+    "heu": {"color": "#009E73", "linestyle": (0, (5, 1))},
+    "ucb": {"color": "#D55E00", "linestyle": "-."},
+    "ucb-sigma": {"color": "#E69F00", "linestyle": (0, (4, 1, 1, 1, 1, 1))},
+    "random": {"color": "#999999", "linestyle": (0, (1, 3))},
+}
+
+TITLES = {
+    "oracle": "oracle",
+    "distmllm": "DistMLLM",
+    "distmllm-fixed": "DistMLLM-fixed",
+    "monolithic": "monolithic",
+    "heu": "HEU",
+    "ucb": "UCB (range)",
+    "ucb-sigma": "UCB (sigma)",
+    "random": "random",
+}
+
+RC: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "distmllm",
+}
+
+
+def style(policy: str) -> dict[str, Any]:
+    """Return the line style of a policy; one without a style of its own gets a solid grey."""
+    return STYLES.get(policy, {"color": "#666666", "linestyle": "-"})
+
+
+def title(policy: str) -> str:
+    """Return the name of a policy in plots and tables."""
+    return TITLES.get(policy, policy)
