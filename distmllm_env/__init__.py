@@ -6,7 +6,6 @@ Importing the package registers ``DistMLLM-v0`` and ``DistMLLM-Provider-v0`` wit
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 from distmllm_env.envs.registration import register_envs
@@ -15,8 +14,6 @@ from distmllm_env.policy import Policy, Run, load_policy, play
 from distmllm_env.scenario import ENC, LLM, Distribution, Scenario
 from distmllm_env.slot import Outcome, Status
 from distmllm_env.world import World, draw_world
-
-__version__ = version("distmllm-env")
 
 __all__ = [
     "ENC",
@@ -60,3 +57,11 @@ raw_env = env
 """The sequential environment checks order and range itself, so ``env`` needs no wrappers."""
 
 register_envs()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":  # importlib.metadata costs more than the rest of this package
+        from importlib.metadata import version
+
+        return version("distmllm-env")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

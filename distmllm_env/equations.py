@@ -1,8 +1,7 @@
 """Equations (1) to (3) of the paper, Section 2.1, as pure functions on arrays.
 
-The printed text lost its operators; the signs here are the only reading in which a payment lowers
-the profit (A1). Shapes broadcast: the world calls these once with axes (B, S, M, N), the slot with
-axes (B, M, S).
+The signs of (3) follow the reading in which latency and payment lower the profit (A1). Shapes
+broadcast: the world calls these once with axes (B, S, M, N), the slot with axes (B, M, S).
 """
 
 from __future__ import annotations

@@ -11,23 +11,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distmllm_env.errors import unknown_name
 from distmllm_env.scenario import Scenario
 
-STREAMS = ("world", "demand", "dynamics", "noise", "admission", "policy", "order")
+STREAMS = ("world", "noise", "admission", "policy", "order")
 """Names of the streams. Their position is their spawn key: add at the end only."""
 
 _BLOCK_NUMBERS = 1 << 20
 
 
-def stream(seed: int, episode: int, name: str) -> np.random.Generator:
+def stream(seed: int, episode: int, name: str, *part: int) -> np.random.Generator:
     """Return the generator of one named stream.
 
     Args:
         seed: Seed of the run, at least 0.
         episode: Number of the episode under that seed, from 0.
         name: One of :data:`STREAMS`.
+        *part: Numbers a stream of its own within that stream.
     """
-    key = (episode, STREAMS.index(name))
+    if name not in STREAMS:
+        raise unknown_name("stream", name, STREAMS)
+    key = (episode, STREAMS.index(name), *part)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
 
 

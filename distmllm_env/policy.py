@@ -20,7 +20,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
@@ -42,7 +41,7 @@ GROUP = "distmllm_env.policies"
 """Entry-point group in which packages name their policies."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """What a scheduler may know before the first slot. Shapes as in :class:`~.world.World`.
 
@@ -97,7 +96,7 @@ class Observation:
     slot: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Feedback:
     """What a policy sees after a slot. Entries of tasks that were not admitted are 0.
 
@@ -192,11 +191,7 @@ class Player:
     """
 
     def __init__(self, policy: Policy, world: World) -> None:
-        if isinstance(policy, type) or not isinstance(policy, Policy):
-            raise ValueError(
-                f"{policy!r} is not a policy: an object with reset(problem, rng), act(observation) "
-                f"and update(feedback) is needed."
-            )
+        require_policy(policy)
         self.knows: Knows = getattr(policy, "knows", "rewards")
         self._shape = (world.batch, world.scenario.providers, 2)
         self._workers = world.scenario.workers
@@ -222,8 +217,7 @@ class Player:
                 for row in self._rows
             ]
             answer = np.concatenate(answers)
-        # A copy: a policy may go on writing into what it returned.
-        return check_choices("allocation", answer, self._shape, self._workers).astype(np.int64)
+        return check_choices("allocation", answer, self._shape, self._workers)
 
     def update(self, outcome: Outcome, allocation: Array) -> None:
         """Hand the policy its feedback."""
@@ -259,7 +253,7 @@ def _row(record: Any, b: int) -> Any:
     return type(record)(**values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """What a policy did on a batch of worlds, slot by slot.
 
@@ -333,6 +327,15 @@ def play(
 _KEPT = ("profit", "expected_profit", "latency_s", "energy_j")
 
 
+def require_policy(thing: object) -> None:
+    """Raise ``ValueError`` unless ``thing`` has the methods of the contract."""
+    if isinstance(thing, type) or not isinstance(thing, Policy):
+        raise ValueError(
+            f"{thing!r} is not a policy: an object with reset(problem, rng), act(observation) "
+            f"and update(feedback) is needed."
+        )
+
+
 def load_policy(spec: str | Policy | type, **parameters: Any) -> Policy:
     """Find a policy by name, by ``package.module:Class``, or take it as it is.
 
@@ -345,11 +348,12 @@ def load_policy(spec: str | Policy | type, **parameters: Any) -> Policy:
         A policy instance.
 
     Raises:
-        ValueError: No such name, module or class, or parameters unknown or missing.
+        ValueError: No such name, module or class, parameters unknown or missing, or no policy.
     """
     if not isinstance(spec, (str, type)):
         if parameters:
             raise ValueError(f"parameters {sorted(parameters)} need a policy class, not {spec!r}.")
+        require_policy(spec)
         return spec
     cls = _find_class(spec) if isinstance(spec, str) else spec
     signature = inspect.signature(cls)
@@ -362,12 +366,16 @@ def load_policy(spec: str | Policy | type, **parameters: Any) -> Policy:
         signature.bind(**parameters)
     except TypeError as error:
         raise ValueError(f"policy {spec!r}: {error}.") from error
-    return cast(Policy, cls(**parameters))
+    policy = cls(**parameters)
+    require_policy(policy)
+    return cast(Policy, policy)
 
 
 @cache
 def policy_names() -> Mapping[str, str]:
     """Return the installed policies: name -> ``package.module:Class``."""
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
     return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
 
 

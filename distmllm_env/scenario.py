@@ -9,7 +9,7 @@ ASSUMPTIONS.md, which lists what we chose where the paper is silent.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -76,12 +76,18 @@ class Distribution:
             return list(self.values)
         return {"kind": self.kind, "low": self.low, "high": self.high}
 
-    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Draw ``count`` values, shape ``(count,)``; constants and lists use no randomness."""
+    def draw(self, rng: Callable[[], np.random.Generator], count: int) -> np.ndarray:
+        """Draw ``count`` values, shape ``(count,)``.
+
+        Args:
+            rng: Makes the generator; constants and lists do not call it.
+            count: How many. The first values do not depend on it.
+        """
         if self.kind == "uniform":
-            return rng.uniform(self.low, self.high, count)
+            return rng().uniform(self.low, self.high, count)
         if self.kind == "integers":
-            return rng.integers(int(self.low), int(self.high), count, endpoint=True).astype(float)
+            low, high = int(self.low), int(self.high)
+            return rng().integers(low, high, count, endpoint=True).astype(float)
         if self.kind == "values":
             return np.array(self.values)
         return np.full(count, self.low)
@@ -100,7 +106,7 @@ class Latency:
     llm_scale_s: float = 1.8
     exponent: float = 0.5
     worker_factor: Distribution = constant(1.0)
-    """Extra factor on psi for each (stage, worker): how far workers differ beyond p_n (A5)."""
+    """Extra factor on psi for each worker and stage: how far workers differ beyond p_n (A5)."""
 
     def __post_init__(self) -> None:
         require(self.enc_scale_s > 0, "latency.enc_scale_s", self.enc_scale_s, "above 0")
@@ -134,7 +140,6 @@ class Reward:
 
     value_enc: Distribution = constant(1.5)
     value_llm: Distribution = constant(4.2)
-    shared_value: bool = False
     shape: Literal["affine", "quadratic", "deadline"] = "affine"
     enc_weight_per_s: float = 1.0
     llm_weight_per_s: float = 1.0
@@ -281,8 +286,8 @@ class Scenario:
     performance: Distribution = Distribution("uniform", 0.8, 1.0)
     price: Distribution = Distribution("uniform", 0.8, 1.2)
     data_bytes: Distribution = Distribution("uniform", 0.5e6, 1.5e6)
-    demand: Distribution = Distribution("integers", 1, 3)
-    capacity: Distribution = Distribution("integers", 4, 6)
+    demand: Distribution = Distribution("integers", 1, 2)
+    capacity: Distribution = Distribution("integers", 4, 5)
     tensor_bytes: Distribution = constant(1e6)
     latency: Latency = Latency()
     energy: Energy = Energy()
@@ -311,7 +316,11 @@ class Scenario:
             ("tensor_bytes", providers, "provider"),
             ("reward.value_enc", providers, "provider"),
             ("reward.value_llm", providers, "provider"),
-            ("latency.worker_factor", 2 * workers, "stage and worker, ENC first"),
+            (
+                "latency.worker_factor",
+                2 * workers,
+                "stage of each worker (ENC and LLM of worker 0, then of worker 1, ...)",
+            ),
             ("testbed.data_scale", providers, "provider"),
             ("testbed.output_scale", providers, "provider"),
         ):
@@ -328,7 +337,7 @@ class Scenario:
             for key in ("data_bytes", "demand", "capacity", "tensor_bytes", "latency", "energy"):
                 if getattr(self, key) != _DEFAULTS[key]:
                     raise ValueError(f"{key} has no effect with a testbed; set testbed.* instead.")
-            for key in ("value_enc", "value_llm", "shared_value"):
+            for key in ("value_enc", "value_llm"):
                 if getattr(self.reward, key) != getattr(Reward(), key):
                     raise ValueError(
                         f"reward.{key} has no effect with a testbed; see testbed.apps."
@@ -385,6 +394,8 @@ _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Scenario)}
 
 
 def _read(source: str | Path) -> str:
+    if not isinstance(source, (str, Path)):
+        raise ValueError(f"scenario = {source!r} is not allowed: a name, a path or a Scenario.")
     path = Path(source)
     if path.suffix == ".toml":
         if not path.is_file():

@@ -14,6 +14,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union
 
+import numpy as np
+
 from distmllm_env.errors import unknown_name
 
 T = TypeVar("T")
@@ -76,11 +78,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def scalar(kind: type[Any], value: Any, where: str) -> Any:
-    """Check one scalar; an int is accepted for a float, nothing else is converted.
+    """Check one scalar; NumPy scalars and an int for a float pass, nothing else is converted.
 
     Raises:
         ValueError: Wrong type, or a float that is NaN or infinite.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
@@ -96,7 +100,9 @@ def require(condition: bool, key: str, value: object, allowed: str) -> None:
         raise ValueError(f"{key} = {value!r} is not allowed: {allowed}.")
 
 
-def with_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def with_overrides(
+    data: Mapping[str, Any], overrides: Mapping[str, Any], path: str = ""
+) -> dict[str, Any]:
     """Return a copy of nested ``data`` with dotted keys replaced, e.g. ``{"noise.std": 0.2}``."""
     result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
     for dotted, value in overrides.items():
@@ -104,8 +110,8 @@ def with_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
         if rest:
             table = result.get(head, {})
             if not isinstance(table, Mapping):
-                raise ValueError(f"{dotted}: {head!r} is a value, not a table.")
-            result[head] = with_overrides(table, {rest: value})
+                raise ValueError(f"{path}{dotted}: {path}{head} is a value or a list, not a table.")
+            result[head] = with_overrides(table, {rest: value}, f"{path}{head}.")
         else:
             result[head] = value
     return result

@@ -28,7 +28,7 @@ class Status(IntEnum):
     """The worker can never run it: its device cannot, or the demand exceeds its capacity."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What a slot gave. Tasks that were not admitted have 0 in every table but ``status``.
 

@@ -62,16 +62,14 @@ def testbed_tables(scenario: Scenario, draw: dict[str, Array]) -> tuple[Array, A
         for m, app in enumerate(apps):
             if device.why_infeasible(app.encoder) is None:
                 upload = 8.0 * draw["data_bytes"][:, m] / rate[w]
-                factor = draw["worker_factor"][:, ENC, w] / p
-                latency[:, ENC, m, w] = upload + device.encode_time_s(app.encoder) * factor
+                latency[:, ENC, m, w] = upload + device.encode_time_s(app.encoder) / p
                 energy[:, ENC, m, w] = device.encode_energy_j(app.encoder) * p**2
             if device.why_infeasible(app.llm) is None:
                 upload = 8.0 * draw["tensor_bytes"][:, m] / rate[w]
-                factor = draw["worker_factor"][:, LLM, w] / p
                 for b, scale in enumerate(draw["output_scale"][:, m]):
                     tokens = app.output_tokens * scale
                     compute = device.generate_time_s(app.llm, app.prompt_tokens, tokens)
-                    latency[b, LLM, m, w] = upload[b] + compute * factor[b]
+                    latency[b, LLM, m, w] = upload[b] + compute / p[b]
                     joule = device.generate_energy_j(app.llm, app.prompt_tokens, tokens)
                     energy[b, LLM, m, w] = joule * p[b] ** 2
     speed = np.array([_reference_rate(worker.device) for worker in workers])

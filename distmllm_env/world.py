@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ class Layout(NamedTuple):
     mean_profit: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """True tables of a batch of B runs. Policies never see it; only the oracle may.
 
@@ -210,31 +210,45 @@ def draw_world(scenario: Scenario, seeds: Sequence[int], episode: int = 0) -> Wo
 
 
 def _drawn(scenario: Scenario, seeds: Sequence[int], episode: int) -> dict[str, Array]:
-    """Draw all quantities of every row in a fixed order, each row from its own stream."""
+    """Draw every quantity, (B, count) each, from a stream of its own.
+
+    So a change of one quantity or size leaves the others as they are: with more workers under the
+    same seed, the first ones stay the same, and a sweep over N compares like with like.
+    """
     m, n, bed = scenario.providers, scenario.workers, scenario.testbed
-    reward = scenario.reward
-    rows: dict[str, list[Array]] = {}
-    for seed in seeds:
-        rng = stream(seed, episode, "world")
-        row = {
-            "performance": scenario.performance.draw(rng, n),
-            "price": scenario.price.draw(rng, n),
-            "worker_factor": scenario.latency.worker_factor.draw(rng, 2 * n).reshape(2, n),
+    wanted = {
+        "performance": (scenario.performance, n),
+        "price": (scenario.price, n),
+    }
+    if bed is None:
+        wanted |= {
+            "worker_factor": (scenario.latency.worker_factor, 2 * n),
+            "data_bytes": (scenario.data_bytes, m),
+            "demand": (scenario.demand, m),
+            "capacity": (scenario.capacity, n),
+            "tensor_bytes": (scenario.tensor_bytes, m),
+            "value_enc": (scenario.reward.value_enc, m),
+            "value_llm": (scenario.reward.value_llm, m),
         }
-        if bed is None:
-            row["data_bytes"] = scenario.data_bytes.draw(rng, m)
-            row["demand"] = scenario.demand.draw(rng, m)
-            row["capacity"] = scenario.capacity.draw(rng, n)
-            row["tensor_bytes"] = scenario.tensor_bytes.draw(rng, m)
-            enc = reward.value_enc.draw(rng, m)
-            llm = enc if reward.shared_value else reward.value_llm.draw(rng, m)
-            row["value"] = np.stack([enc, llm])
-        else:
-            row["data_scale"] = bed.data_scale.draw(rng, m)
-            row["output_scale"] = bed.output_scale.draw(rng, m)
-        for key, value in row.items():
-            rows.setdefault(key, []).append(value)
-    return {key: np.stack(values) for key, values in rows.items()}
+    else:
+        wanted |= {"data_scale": (bed.data_scale, m), "output_scale": (bed.output_scale, m)}
+    drawn = {}
+    for key, (quantity, count) in wanted.items():
+        part = _QUANTITIES.index(key)
+        rngs = (partial(stream, seed, episode, "world", part) for seed in seeds)
+        drawn[key] = np.stack([quantity.draw(rng, count) for rng in rngs])
+    if bed is None:
+        drawn["worker_factor"] = drawn["worker_factor"].reshape(-1, n, 2).transpose(0, 2, 1)
+        enc, llm = drawn.pop("value_enc"), drawn.pop("value_llm")
+        drawn["value"] = np.stack([enc, llm], axis=1)
+    return drawn
+
+
+# Positions are spawn keys: add at the end only.
+_QUANTITIES = (
+    "performance", "price", "worker_factor", "data_bytes", "demand", "capacity", "tensor_bytes",
+    "value_enc", "value_llm", "data_scale", "output_scale",
+)  # fmt: skip
 
 
 def _from_equations(scenario: Scenario, draw: dict[str, Array]) -> tuple[Array, Array]:

@@ -32,8 +32,9 @@ class DistMLLM:
             ``count``: the sample mean.
         mapping: ``sequential``: Algorithm 2 as printed. ``exact``: the global optimum that Lemma 3
             and Theorem 1 speak of.
-        explore_slots: T_explore. None: one covering pass, N times the load rounded up, the least
-            that gives every pair a sample per epoch (B3).
+        explore_slots: T_explore. None: one covering pass, N times the load rounded up (B3). Every
+            pair is then tried once an epoch; where an overloaded worker drops the trial, the pair
+            keeps its estimate, 0 at first, until a later one.
         exploit_base: Exploitation of epoch tau lasts ``exploit_base ** tau`` slots.
         learn_always: Also learn from exploitation slots, as Section 2.2 says and Algorithm 1 does
             not.

@@ -38,9 +38,10 @@ class HEU:
 
 def _plan(problem: Problem, b: int) -> Array:
     assert problem.performance is not None
-    weakest_first = np.argsort(problem.performance[b], kind="stable").tolist()
-    half = problem.workers // 2
-    tiers = {ENC: weakest_first[:half], LLM: weakest_first[half:][::-1]}
+    p, half = problem.performance[b], problem.workers // 2
+    weakest_first = np.argsort(p, kind="stable").tolist()
+    strongest_first = sorted(weakest_first[half:], key=lambda n: (-p[n], n))
+    tiers = {ENC: weakest_first[:half], LLM: strongest_first}
     room = np.tile(problem.capacity[b], (2 if problem.per_stage else 1, 1))
     plan = np.full((problem.providers, 2), problem.workers)
 

@@ -11,7 +11,7 @@ from distmllm_env.world import World
 
 
 class Oracle:
-    """Plays :func:`best_allocation` in every slot; regret is measured against it."""
+    """Plays the optimum in every slot; regret is measured against it."""
 
     name = "oracle"
     batched = True

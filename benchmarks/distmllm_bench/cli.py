@@ -143,4 +143,5 @@ def _key_value(text: str) -> tuple[str, Any]:
 
 def main() -> None:
     """Run the command line."""
+    sys.path.insert(0, "")  # as python -m does, so that --policy finds a module in this folder
     app()

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import MultiDiscrete
 
 from distmllm_env.envs import observation
 from distmllm_env.envs.session import RENDER_MODES, Session
 from distmllm_env.equations import Array
+from distmllm_env.errors import unknown_name
 from distmllm_env.market import check_choices
 from distmllm_env.scenario import Scenario
-from distmllm_env.schema import require
+
+SHARED_REWARDS = ("welfare", "proportional_fair")
 
 
 class CentralEnv(gymnasium.Env[Array, Array]):
@@ -37,10 +38,11 @@ class CentralEnv(gymnasium.Env[Array, Array]):
 
     **Info**, the same keys after reset and step: ``slot`` (slots played), ``seed``,
     ``episode_index`` (k; the key ``episode`` belongs to the statistics that wrappers of Gymnasium
-    and Stable-Baselines3 add), ``action_mask`` int8 (2M, N + 1), ``profit`` (M, 2), ``status`` int8 (M, 2) of
-    :class:`~distmllm_env.slot.Status`, ``latency_s`` (M, 2), ``energy_j`` (M, 2), ``load`` (N,),
-    ``welfare`` (sum of profits). ``action_space.sample(mask=tuple(info["action_mask"]))`` draws a
-    feasible action; the mask says what a worker can ever run, not who else will go there.
+    and Stable-Baselines3 add), ``action_mask`` int8 (2M, N + 1), ``profit`` (M, 2), ``status``
+    int8 (M, 2) of :class:`~distmllm_env.slot.Status`, ``latency_s`` (M, 2), ``energy_j`` (M, 2),
+    ``load`` (N,), ``welfare`` (sum of profits). ``action_space.sample(mask=tuple(mask))`` of the
+    ``action_mask`` draws a feasible action; the mask says what a worker can ever run, not who else
+    will go there.
 
     Args:
         scenario: Name, path to a TOML file, or :class:`~distmllm_env.scenario.Scenario`.
@@ -69,9 +71,8 @@ class CentralEnv(gymnasium.Env[Array, Array]):
         overrides: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        require(
-            reward != "profit", "reward", reward, "welfare or proportional_fair for a dispatcher"
-        )
+        if reward not in SHARED_REWARDS:
+            raise unknown_name("reward of a dispatcher", reward, SHARED_REWARDS)
         self._session = Session(
             scenario,
             reward,
@@ -95,8 +96,8 @@ class CentralEnv(gymnasium.Env[Array, Array]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """Start a run; see the class for seeds and episodes. ``options`` are not used."""
-        super().reset(seed=seed)
         self._session.reset(seed)
+        super().reset(seed=None if seed is None else int(seed))
         return self._session.central_observation(), self._info()
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
@@ -139,5 +140,5 @@ class CentralEnv(gymnasium.Env[Array, Array]):
             "latency_s": last.latency_s[0].copy(),
             "energy_j": last.energy_j[0].copy(),
             "load": last.load[0].copy(),
-            "welfare": float(np.sum(last.profit[0])),
+            "welfare": session.welfare,
         }

@@ -20,7 +20,7 @@ deferred, nothing earned)::
     last_profit    r / (abs(r) + V) with V the scenario's largest intrinsic value
     last_admitted  1 if admitted
     stage          0 for ENC, 1 for LLM
-    room           capacity that is left for this task in this slot / K
+    room           capacity that is left for this task in this slot / K; 0 where it is overdrawn
     mask           1 where the task may be placed; the last entry is defer
 
 Fields of two per provider run (m0 ENC, m0 LLM, m1 ENC, ...). Nothing here reveals the world's true
@@ -122,7 +122,8 @@ class Observer:
     def turn(self, slot: int, allocation: Array, last: Outcome, room: Array, stage: int) -> Array:
         """Return what each provider would see at its turn, without the mask, float32 (B, M, D)."""
         batch, m = self._demand.shape
-        extra = np.concatenate([np.full((batch, 1), float(stage)), room / self._scale], axis=1)
+        left = np.maximum(room, 0.0) / self._scale
+        extra = np.concatenate([np.full((batch, 1), float(stage)), left], axis=1)
         wide = np.broadcast_to(extra[:, None], (batch, m, extra.shape[1]))
         return np.concatenate(
             [self._common(slot, allocation, last), wide], axis=2, dtype=np.float32

@@ -18,6 +18,7 @@ from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
 from distmllm_env.market import check_choices
 from distmllm_env.scenario import Scenario
+from distmllm_env.schema import require
 
 
 class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
@@ -130,6 +131,8 @@ class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
         if not self.agents:
             raise ResetNeeded("the episode is over or has not begun: call reset().")
         agents, n = self.agents, self.scenario.workers
+        table = isinstance(actions, Mapping)
+        require(table, "actions", actions, f"a dictionary with a key for each of {agents}")
         for agent in actions:
             if agent not in agents:
                 raise unknown_name("agent in actions", agent, agents)

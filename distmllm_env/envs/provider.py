@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import MultiDiscrete
 
@@ -78,10 +80,11 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
             slots=slots,
         )
         m, n = self.scenario.providers, self.scenario.workers
-        require(0 <= provider < m, "provider", provider, f"0..{m - 1}")
-        self.provider = provider
+        whole = isinstance(provider, (int, np.integer)) and not isinstance(provider, bool)
+        require(whole and 0 <= provider < m, "provider", provider, f"0..{m - 1}")
+        self.provider = int(provider)
         self.render_mode = render_mode
-        self._opponents = load_policy(opponents)
+        self._opponents = copy.deepcopy(load_policy(opponents))  # no other environment plays it
         self.observation_space = observation.space("provider", m, n)
         self.action_space = MultiDiscrete([n + 1, n + 1])
 
@@ -94,8 +97,8 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """Start a run. ``options`` are not used."""
-        super().reset(seed=seed)
         self._session.reset(seed)
+        super().reset(seed=None if seed is None else int(seed))
         assert self._session.market is not None
         self._player = Player(self._opponents, self._session.market.world)
         return self._observation(), self._info()
@@ -140,7 +143,7 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         info = provider_info(session, self.provider)
         info |= {"seed": session.seed, "episode_index": session.episode}
         info["load"] = session.outcome.load[0].copy()
-        info["welfare"] = float(session.outcome.profit.sum())
+        info["welfare"] = session.welfare
         return info
 
 

@@ -1,7 +1,7 @@
 """Two views of a :class:`~.envs.frame.Frame`: plain text and a picture. Pure functions.
 
-Both show the last slot played, or, once a slot is being filled turn by turn, the tasks decided so
-far and those that wait. The first picture loads matplotlib, the import does not.
+Both show the last slot played or, once its first task is decided, the slot being filled. A task
+refused before it reached a worker is marked at its provider. Importing this loads no matplotlib.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WAITING, _PLACED = 4, 5  # states of a task besides those of Status
-_AT_HOME = (Status.DEFERRED, _WAITING)
 _WORDS = ("deferred", "served", "rejected", "infeasible", "waiting", "placed")
 _COLOURS = "#0072B2", "#D55E00"  # Okabe-Ito blue and vermillion: safe for colour-blind readers
 _LINES: Any = {"color": _COLOURS[ENC]}, {"color": _COLOURS[LLM], "ls": (0, (5, 1.6))}
@@ -41,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 
 
 class _Scene(NamedTuple):
-    """What is on show: the last slot, or the one being filled."""
+    """What is on show."""
 
     heading: str
     choice: Array
@@ -61,11 +60,11 @@ def ansi(frame: Frame) -> str:
     scene = _scene(frame)
     header = scene.heading
     if frame.slot:
-        header += f"  profit: mean {frame.history.mean():.3f}, last {frame.history[-1]:.3f}"
+        header += f"  mean profit {frame.history.mean():.3f}, last {frame.history[-1]:.3f}"
     lines = [header, f"{'provider':8}  {'demand':>6}  {'enc':15}  {'llm':15}  {'profit':>8}"]
     for m, demand in enumerate(frame.demand):
         enc, llm = (
-            _WORDS[state] if state in _AT_HOME else f"W{worker} {_WORDS[state]}"
+            f"W{worker} {_WORDS[state]}" if 0 <= worker < len(frame.capacity) else _WORDS[state]
             for worker, state in zip(scene.choice[m], scene.state[m], strict=True)
         )
         lines.append(f"P{m:<7}  {demand:6.3g}  {enc:15}  {llm:15}  {_profit(frame, m, 3):>8}")
@@ -91,7 +90,8 @@ def rgb_array(frame: Frame, width: int = 960, height: int = 540) -> Array:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scene, dpi = _scene(frame), 100 * min(width / 960, height / 540)
+    dpi = max(10.0, 100 * min(width / 960, height / 540))  # Agg crashes on hatches of 0 pixels
+    scene = _scene(frame)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's style must not change a recorded video
         matplotlib.rcParams.update(_STYLE)
@@ -109,7 +109,7 @@ def rgb_array(frame: Frame, width: int = 960, height: int = 540) -> Array:
 def _scene(frame: Frame) -> _Scene:
     waiting = np.full(frame.status.shape, -1) if frame.waiting is None else frame.waiting
     decided = np.count_nonzero(waiting >= 0)
-    turn = f", next: {decided} of {waiting.size} decided" if decided else ""
+    turn = f", next: {decided}/{waiting.size} tasks" if decided else ""
     slot = f"slot {frame.slot}/{frame.slots}{turn}"
     room = 60 - len(slot)
     title = frame.title if len(frame.title) <= room else frame.title[: room - 3] + "..."
@@ -168,9 +168,10 @@ def _draw_market(axes: Axes, frame: Frame, scene: _Scene) -> None:
         providers.label(m, 131, f"P{m}", "center", bold=True)
         providers.label(m, 46, f"{demand:.3g}", "right")
         providers.label(m, 98, _profit(frame, m, 2), "right")
+    sent = (scene.choice >= 0) & (scene.choice < len(frame.capacity))
     for (m, s), state in np.ndenumerate(scene.state):
-        for style in _MARKS[state] if state in _AT_HOME else ({"marker": "o", "ms": 3.5},):
-            axes.plot(155, port[m, s], **{"color": _COLOURS[s], "zorder": 4, **style})
+        for style in ({"marker": "o", "ms": 3.5},) if sent[m, s] else _MARKS[state]:
+            axes.plot(157, port[m, s], **{"color": _COLOURS[s], "zorder": 4, **style})
     scale = 112 / max(frame.capacity.max(), scene.load.max(), TOLERANCE)
     for n in range(len(frame.capacity)):
         tasks = np.argwhere(scene.choice == n)  # by provider, so that lines cross little
@@ -186,7 +187,7 @@ def _draw_market(axes: Axes, frame: Frame, scene: _Scene) -> None:
 def _draw_line(axes: Axes, start: float, end: float, s: int, state: int, rank: int) -> None:
     """Draw a task's way to its worker; it ends at a mark where the worker did not run it."""
     t = np.linspace(0, 1, 61)
-    x, y = 159 + 238 * (1.5 * t * (1 - t) + t**3), start + (end - start) * t * t * (3 - 2 * t)
+    x, y = 161 + 236 * (1.5 * t * (1 - t) + t**3), start + (end - start) * t * t * (3 - 2 * t)
     if state not in _MARKS:
         axes.plot(x, y, lw=1.6, zorder=3, **_LINES[s])
         return
@@ -224,7 +225,7 @@ def _draw_legend(figure: Figure) -> None:
         "full worker": Patch(fc=_PALE, ec=_INK, lw=2.2),
     }
     for kind, marks in _MARKS.items():
-        line = "none" if kind in _AT_HOME else ":"
+        line = "none" if kind in (Status.DEFERRED, _WAITING) else ":"
         styles: list[dict[str, Any]] = [{"ls": line}, *({"ls": "none", **mark} for mark in marks)]
         handles[_WORDS[kind]] = tuple(Line2D([], [], **{"color": _GREY, **k}) for k in styles)
     figure.legend(
@@ -245,6 +246,5 @@ def _draw_profit(axes: Axes, frame: Frame) -> None:
         axes.plot(slots, values, color=colour, lw=wide, label=label, **look)
     axes.set(xlim=(0, frame.slots), xlabel="slot", ylabel="total profit")
     axes.locator_params(axis="x", nbins=5, integer=True)
-    if not frame.slot:
-        axes.set_yticks([])
+    axes.tick_params("y", left=frame.slot > 0, labelleft=frame.slot > 0)
     axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1.02), handlelength=1.6)

@@ -162,14 +162,32 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         self._accumulate_rewards()
 
     def observe(self, agent: str) -> Array:
-        """Return what ``agent`` sees for its next task of this slot, float32."""
+        """Return what ``agent`` sees for its next task of this slot, float32.
+
+        Raises:
+            ValueError: There is no such agent.
+            ResetNeeded: There was no reset yet.
+        """
+        if agent not in self.possible_agents:
+            raise unknown_name("agent", agent, self.possible_agents)
         session, m = self._session, self.possible_agents.index(agent)
         market = session.market
-        assert market is not None
+        if market is None:
+            raise ResetNeeded("there is nothing to see before the first reset().")
         stage = self._stage_of(m)
         room = self._room[None, stage % len(self._room), :-1]
         view = session.observer.turn(market.slot, session.allocation, session.outcome, room, stage)
         return np.concatenate([view[0, m], self._mask(m, stage)], dtype=np.float32)
+
+    def last(self, observe: bool = True) -> tuple[Array | None, float, bool, bool, dict[str, Any]]:
+        """Return observation, reward, terminated, truncated and info of the agent whose turn it is.
+
+        Raises:
+            ResetNeeded: The episode is over or never began.
+        """
+        if not self.agents:
+            raise ResetNeeded("the episode is over or has not begun: call reset().")
+        return super().last(observe)
 
     def state(self) -> Array:
         """Return the dispatcher's view of the last slot, float32, within ``state_space``."""
@@ -193,7 +211,6 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
             order = self._order_rng.permutation(m).tolist()
         self._turns = [(provider, stage) for provider in order for stage in (0, 1)]
         self._turn = 0
-        self._room = self._capacity.copy()
         self._chosen = np.full((m, 2), self.scenario.workers)
         self._refused = np.zeros((m, 2), np.int8)
         self._next_turn()
@@ -223,13 +240,13 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         refused = self._refused[None] > 0
         session.outcome.status[refused] = self._refused[None][refused]
         self.rewards = dict(zip(self.agents, session.rewards().tolist(), strict=True))
+        self._room = self._capacity.copy()
         for m, agent in enumerate(self.agents):
             self.infos[agent] = self._info(m, 0)
         assert session.market is not None
         if session.market.done:
             self.truncations = dict.fromkeys(self.agents, True)
             self.agent_selection = self.agents[0]
-            self._room = self._capacity.copy()
         else:
             self._begin_slot()
 

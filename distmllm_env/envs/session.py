@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 
 from distmllm_env.envs import rendering
 from distmllm_env.envs.frame import Frame
@@ -15,6 +16,7 @@ from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
 from distmllm_env.market import Market
 from distmllm_env.scenario import Scenario
+from distmllm_env.schema import require
 
 RENDER_MODES = ("ansi", "rgb_array")
 
@@ -62,17 +64,20 @@ class Session:
         A first reset without a seed takes one from the operating system. Seed 0 is a seed.
 
         Raises:
-            ValueError: The seed is negative or no integer.
+            ValueError: The seed is negative or no integer, or the world that it draws has a
+                provider whose demand fits no worker. The session is then what it was before.
         """
-        if seed is not None:
-            if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-                raise ValueError(f"seed = {seed!r} is not allowed: an integer, at least 0.")
-            self.seed, self.episode = int(seed), 0
-        elif self.seed is None:
-            self.seed, self.episode = int(np.random.SeedSequence().generate_state(1)[0]), 0
+        if seed is None and self.seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        if seed is None:
+            assert self.seed is not None
+            seed, episode = self.seed, self.episode + 1
         else:
-            self.episode += 1
-        self.market = Market(self.scenario, [self.seed], self.episode)
+            whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+            require(whole and seed >= 0, "seed", seed, "a whole number, at least 0")
+            seed, episode = int(seed), 0
+        self.market = Market(self.scenario, [seed], episode)
+        self.seed, self.episode = seed, episode
         self.observer = Observer(self.market.world)
         self.masks = masks(self.market.world)[0]  # (M, S, N + 1)
         self.allocation, self.outcome = nothing_yet(self.market.world)
@@ -81,29 +86,40 @@ class Session:
     def step(self, allocation: Array) -> None:
         """Play one slot with ``allocation``, int (M, S)."""
         assert self.market is not None
-        self.outcome = self.market.step(allocation[None])
-        self.allocation = allocation[None]
-        self.history.append(float(self.outcome.profit.sum()))
+        allocation = allocation[None].copy()  # the caller may write into its own again
+        self.outcome = self.market.step(allocation)
+        self.allocation = allocation
+        self.history.append(self.welfare)
 
     def rewards(self) -> Array:
         """Return each provider's reward for the last slot, (M,)."""
         return rewards(self._reward, self.outcome.profit)[0]
 
+    @property
+    def welfare(self) -> float:
+        """Sum of all profits of the last slot, bit for bit the ``welfare`` reward."""
+        return float(rewards("welfare", self.outcome.profit)[0, 0])
+
     def central_observation(self) -> Array:
-        """Return the dispatcher's view, also the global state, float32 (D,)."""
-        assert self.market is not None
+        """Return the dispatcher's view, also the global state, float32 (D,).
+
+        Raises:
+            ResetNeeded: There was no reset yet.
+        """
+        if self.market is None:
+            raise ResetNeeded("there is nothing to see before the first reset().")
         return self.observer.central(self.market.slot, self.allocation, self.outcome)[0]
 
     def render(self, waiting: Array | None = None) -> str | Array | None:
         """Draw the last slot in the render mode; None without a mode.
 
         Raises:
-            RuntimeError: There was no reset yet.
+            ResetNeeded: There was no reset yet.
         """
         if self.render_mode is None:
             return None
         if self.market is None:
-            raise RuntimeError("nothing to render yet: call reset first.")
+            raise ResetNeeded("nothing to render yet: call reset() first.")
         world = self.market.world
         frame = Frame(
             title=f"{self.scenario.name}, seed {self.seed}, episode {self.episode}",

@@ -224,10 +224,13 @@ class TestMaskablePPO:
 
     def test_learns_for_64_steps_and_then_keeps_to_the_mask(self, name: str) -> None:
         sb3_contrib = pytest.importorskip("sb3_contrib")
+        from stable_baselines3.common.logger import Logger
+
         env = gym.make(name, scenario="testbed", slots=10, **PICKY[name])
         model = sb3_contrib.MaskablePPO(
             "MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, seed=0, device="cpu"
         )
+        model.set_logger(Logger(folder=None, output_formats=[]))  # leaves no folder behind
         model.learn(64)
         assert model.num_timesteps == 64
         assert len(model.ep_info_buffer) == 6  # whole episodes of 10 slots in 64 steps

@@ -40,7 +40,7 @@ def picture(frame, **size):
 
 def test_ansi_of_a_played_slot():
     assert ansi(FRAME).split("\n") == [
-        "example, seed 7, slot 2/20  profit: mean 0.500, last 0.750",
+        "example, seed 7, slot 2/20  mean profit 0.500, last 0.750",
         "provider  demand  enc              llm                profit",
         "P0             1  W0 served        W0 rejected        +1.250",
         "P1             2  W1 served        deferred           -0.500",
@@ -65,7 +65,7 @@ def test_ansi_before_the_first_slot():
 def test_ansi_of_a_slot_being_filled_shows_its_placements_not_the_last_outcome():
     filling = replace(FRAME, waiting=np.array([[1, 2], [0, -1]]))
     assert ansi(filling).split("\n") == [
-        "example, seed 7, slot 2/20, next: 3 of 4 decided  profit: mean 0.500, last 0.750",
+        "example, seed 7, slot 2/20, next: 3/4 tasks  mean profit 0.500, last 0.750",
         "provider  demand  enc              llm                profit",
         "P0             1  W1 placed        deferred           +1.250",
         "P1             2  W0 placed        waiting            -0.500",
@@ -93,7 +93,7 @@ def test_ansi_fits_100_columns_and_cuts_a_long_title():
     text = ansi(replace(FRAME, title="t" * 200, waiting=np.array([[1, 2], [0, -1]])))
     assert max(map(len, text.split("\n"))) <= 100
     assert text.startswith("ttt")
-    assert "..., slot 2/20, next: 3 of 4 decided" in text
+    assert "..., slot 2/20, next: 3/4 tasks" in text
 
 
 @pytest.mark.parametrize("size", [(960, 540), (961, 541), (333, 777), (64, 48)])
@@ -102,6 +102,11 @@ def test_picture_has_the_size_asked_for(size):
     image = rgb_array(FRAME, width=width, height=height)
     assert image.shape == (height, width, 3)
     assert image.dtype == np.uint8
+
+
+def test_a_tiny_picture_of_a_served_llm_does_not_crash():
+    served = replace(FRAME, status=np.array([[Status.ADMITTED] * 2, [Status.ADMITTED, 0]]))
+    assert rgb_array(served, width=1, height=1).shape == (1, 1, 3)
 
 
 def test_picture_defaults_to_960_x_540_and_is_not_blank():
@@ -144,6 +149,18 @@ def test_every_status_looks_different():
         for s in (Status.ADMITTED, Status.REJECTED, Status.INFEASIBLE)
     }
     assert len(seen) == 3
+
+
+def test_a_task_refused_before_it_reached_a_worker_names_none():
+    refused = replace(FRAME, allocation=np.array([[0, 2], [1, 2]]))
+    assert "W0 served        rejected           +1.250" in ansi(refused)
+    deferred = replace(
+        refused, status=np.array([[Status.ADMITTED, Status.DEFERRED], [Status.ADMITTED, 0]])
+    )
+    infeasible = replace(
+        refused, status=np.array([[Status.ADMITTED, Status.INFEASIBLE], [Status.ADMITTED, 0]])
+    )
+    assert len({picture(FRAME), picture(refused), picture(deferred), picture(infeasible)}) == 4
 
 
 @pytest.mark.parametrize("slot", [0, 1])
@@ -190,7 +207,7 @@ def test_drawing_leaves_the_users_style_alone_and_is_not_touched_by_it():
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "lines.color": "red"}):
         before = matplotlib.rcParams.copy()
         assert picture(FRAME) == plain
-        assert matplotlib.rcParams == before
+        assert matplotlib.rcParams.copy() == before
 
 
 def test_the_import_does_not_load_matplotlib():
