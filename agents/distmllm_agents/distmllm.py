@@ -7,11 +7,12 @@ the solver behind "Algorithm 2" (C5). A central coordinator computes the mapping
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from distmllm_agents.mapping import SOLVERS
+from distmllm_agents.mapping import SOLVERS, Mapping, solve_sequential
 from distmllm_agents.mapping.problem import (
     Array,
     MappingProblem,
@@ -19,6 +20,7 @@ from distmllm_agents.mapping.problem import (
     monolithic,
     to_allocation,
 )
+from distmllm_agents.mapping.sequential import ORDERS
 from distmllm_env.errors import unknown_name
 from distmllm_env.policy import Feedback, Observation, Problem
 from distmllm_env.schema import require
@@ -36,6 +38,9 @@ class DistMLLM:
             pair is then tried once an epoch; where an overloaded worker drops the trial, the pair
             keeps its estimate, 0 at first, until a later one.
         exploit_base: Exploitation of epoch tau lasts ``exploit_base ** tau`` slots.
+        worker_order: Order in which Algorithm 2 goes through the workers (C2): ``index``,
+            ``reverse`` or ``capacity``.
+        refill: Let Algorithm 2 place what it left out where there is room (C6).
         learn_always: Also learn from exploitation slots, as Section 2.2 says and Algorithm 1 does
             not.
 
@@ -55,6 +60,8 @@ class DistMLLM:
         explore_slots: int | None = None,
         exploit_base: int = 2,
         learn_always: bool = False,
+        worker_order: str = "index",
+        refill: bool = False,
     ) -> None:
         if estimator not in ("paper", "count"):
             raise unknown_name("estimator", estimator, ("paper", "count"))
@@ -68,6 +75,13 @@ class DistMLLM:
         self.explore_slots = explore_slots
         self.exploit_base = exploit_base
         self.learn_always = learn_always
+        if worker_order not in ORDERS:
+            raise unknown_name("worker_order", worker_order, ORDERS)
+        if mapping != "sequential" and (worker_order != "index" or refill):
+            raise ValueError(f"worker_order and refill have no effect with mapping = {mapping!r}.")
+        self._solve = SOLVERS[mapping]
+        if mapping == "sequential":
+            self._solve = partial(solve_sequential, order=worker_order, refill=refill)
 
     def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
         """Lines 1 and 2: all estimates start at 0, epoch 1 starts with exploration."""
@@ -82,6 +96,7 @@ class DistMLLM:
         self._left = self._explore.copy()
         self._walk = np.zeros(batch, int)  # round robin goes on across epochs (B6)
         self._plan = np.full((batch, m, 2), n)
+        self._mapping: list[Mapping | None] = [None] * batch
 
     def act(self, observation: Observation) -> Array:
         """Lines 3 to 15: explore in a round robin (line 6) or dispatch by the mapping (13)."""
@@ -123,11 +138,12 @@ class DistMLLM:
         return np.where(runs, worker[:, None, :], n).transpose(0, 2, 1)
 
     def _map(self, b: int) -> Array:
-        choice = SOLVERS[self.mapping](self._mapping_problem(b)).choice
-        return to_allocation(choice, self._problem.providers, self._problem.workers)
+        # Utilities have moved a little since the last epoch: its solution is where to start.
+        mapping = self._mapping[b] = self._solve(self._mapping_problem(b), self._mapping[b])
+        return to_allocation(mapping.choice, self._problem.providers, self._problem.workers)
 
     def _mapping_problem(self, b: int) -> MappingProblem:
-        return disaggregated(self._problem, self.estimate[b], b)
+        return disaggregated(self._problem, self.estimate[b].copy(), b)
 
 
 class DistMLLMFixed(DistMLLM):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from distmllm_agents.mapping.exact import solve_exact
-from distmllm_agents.mapping.problem import Array, disaggregated, to_allocation
+from distmllm_agents.mapping.batch import solve_batch
+from distmllm_agents.mapping.problem import Array
 from distmllm_env.policy import Feedback, Observation, Problem, make_problem
 from distmllm_env.world import World
 
@@ -41,7 +41,4 @@ def best_allocation(world: World) -> Array:
     Args:
         world: The true tables.
     """
-    problem = make_problem(world)
-    means = world.mean_profit[..., :-1]
-    choices = [solve_exact(disaggregated(problem, means[b], b)).choice for b in range(world.batch)]
-    return np.stack([to_allocation(c, problem.providers, problem.workers) for c in choices])
+    return solve_batch(make_problem(world), world.mean_profit[..., :-1])[0]

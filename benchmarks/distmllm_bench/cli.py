@@ -119,6 +119,54 @@ def run(
             print(f"{key:17}{value:.4f}" if isinstance(value, float) else f"{key:17}{value}")
 
 
+@app.command("mapping-speed")
+def mapping_speed(
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path(
+        "runs/mapping"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, five instances.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the instances.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Time the solvers of the mapping problem side by side."""
+    from distmllm_bench import mapping_speed as job
+
+    text, numbers = job.run_mapping_speed(out, seed, job.QUICK if quick else job.SIZES)
+    if as_json:
+        print(json.dumps(numbers, indent=2))
+    else:
+        print(f"{text}\n\nfiles: {out}")
+
+
+@app.command()
+def solve(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="m n, profits, ...")],
+    method: Annotated[str, typer.Option(help="exact, branch-and-bound or sequential.")] = "exact",
+    minimise: Annotated[bool, typer.Option("--minimise", help="The file holds costs.")] = False,
+    problem: Annotated[int, typer.Option(min=0, help="Which problem of the file, from 0.")] = 0,
+    node_limit: Annotated[
+        int | None, typer.Option(min=0, help="Stop there; branch-and-bound only [none].")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Solve a published generalized assignment problem: every job to exactly one agent.
+
+    The file is of OR-Library's or Yagiura's kind: agents m and jobs n, m rows of n profits or
+    costs, m rows of n weights, m capacities; several problems follow their number.
+    """
+    from distmllm_bench.solving import solve_file
+
+    with usage_errors():
+        result = solve_file(file, method, minimise, problem, node_limit)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        for key in ("value", "bound", "gap", "status", "nodes", "seconds"):
+            entry = result[key]
+            shown = f"{entry:.4f}" if isinstance(entry, float) else entry
+            print(f"{key:17}{'none' if entry is None else shown}")
+
+
 @contextmanager
 def usage_errors() -> Iterator[None]:
     """Turn a ``ValueError`` about what the user asked for into a message and exit code 2."""

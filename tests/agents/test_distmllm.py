@@ -222,12 +222,14 @@ class TestMapping:
         calls: list[tuple[np.ndarray, Mapping]] = []
         solver = SOLVERS[name]
 
-        def counting(problem: MappingProblem) -> Mapping:
-            answer = solver(problem)
+        def counting(problem: MappingProblem, previous: Mapping | None, **options: Any) -> Mapping:
+            assert previous is (calls[-1][1] if calls else None)  # where the last epoch ended
+            answer = solver(problem, previous, **options)
             calls.append((problem.utility.copy(), answer))
             return answer
 
         monkeypatch.setitem(SOLVERS, name, counting)
+        monkeypatch.setattr("distmllm_agents.distmllm.solve_sequential", counting)
         run = play(Scenario.load("paper"), DistMLLM(mapping=name, explore_slots=5), [0])
         # Epochs start at 0, 7, 16, 29, 50, 87, 156, 289 and 550: eight of them map before 500.
         assert len(calls) == 8

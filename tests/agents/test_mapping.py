@@ -124,7 +124,7 @@ class TestExact:
         def check(problem: MappingProblem) -> None:
             useful = problem.useful
             assume(useful.any())
-            flow, cp_sat = _flow(problem, useful), _cp_sat(problem, useful)
+            flow, cp_sat = _flow(problem, useful).choice, _cp_sat(problem, useful).choice
             problem.check(flow)
             problem.check(cp_sat)
             assert problem.value(flow) == pytest.approx(problem.value(cp_sat), abs=ROUNDING)

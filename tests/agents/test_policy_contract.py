@@ -150,7 +150,9 @@ def things_in(thing: Any) -> list[Any]:
 
 
 def arrays_in(thing: Any) -> list[np.ndarray]:
-    return [value for value in things_in(thing) if isinstance(value, np.ndarray)]
+    """Each array once."""
+    found = [value for value in things_in(thing) if isinstance(value, np.ndarray)]
+    return list({id(array): array for array in found}.values())
 
 
 def slot_of(world: World) -> tuple[Outcome, np.ndarray]:
@@ -457,6 +459,8 @@ class TestLoading:
             ("heu", {"scale": 1}, "unknown parameter of policy 'heu' 'scale'. Allowed: (no"),
             (f"{HERE}:Plain", {"lucky": 1}, "'lucky'. Did you mean 'luck'?"),
             (f"{HERE}:Needy", {}, "missing a required argument: 'need'"),
+            (42, {}, "42 is not a policy: an object with reset"),
+            (f"{HERE}:Incomplete", {}, "is not a policy: an object with reset"),
             (Plain(), {"luck": 1}, "parameters ['luck'] need a policy class"),
             ("ucb", {"scale": "sigm"}, "unknown scale 'sigm'. Did you mean 'sigma'?"),
         ],

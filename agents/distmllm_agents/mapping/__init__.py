@@ -5,11 +5,28 @@ utility of an item depends on the bin: a generalized assignment problem (GAP) in
 stay out.
 """
 
+from distmllm_agents.mapping.batch import solve_batch
+from distmllm_agents.mapping.branch_and_bound import solve_branch_and_bound
 from distmllm_agents.mapping.exact import solve_exact
-from distmllm_agents.mapping.problem import Mapping, MappingProblem
+from distmllm_agents.mapping.fair import solve_fair
+from distmllm_agents.mapping.problem import Mapping, MappingProblem, Solver
 from distmllm_agents.mapping.sequential import solve_sequential
 
-SOLVERS = {"sequential": solve_sequential, "exact": solve_exact}
-"""Solvers by name: Algorithm 2 as printed, and the exact optimum."""
+SOLVERS: dict[str, Solver] = {
+    "sequential": solve_sequential,
+    "exact": solve_exact,
+    "branch-and-bound": solve_branch_and_bound,
+}
+"""Solvers by name: Algorithm 2 as printed, the exact optimum, and a branch and bound to read."""
 
-__all__ = ["SOLVERS", "Mapping", "MappingProblem", "solve_exact", "solve_sequential"]
+__all__ = [
+    "SOLVERS",
+    "Mapping",
+    "MappingProblem",
+    "Solver",
+    "solve_batch",
+    "solve_branch_and_bound",
+    "solve_exact",
+    "solve_fair",
+    "solve_sequential",
+]

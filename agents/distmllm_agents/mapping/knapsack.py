@@ -23,7 +23,7 @@ def knapsack(profit: Array, weight: Array, capacity: float) -> Array:
     (C4); both are exact.
 
     Args:
-        profit: (K,), above 0.
+        profit: (K,), at least 0.
         weight: (K,), above 0.
         capacity: At least 0.
 
@@ -32,6 +32,8 @@ def knapsack(profit: Array, weight: Array, capacity: float) -> Array:
     """
     if profit.size == 0:
         return np.zeros(0, bool)
+    if profit.min() < 0:  # OR-Tools would end the process
+        raise ValueError(f"profit {profit.min()} is not allowed: at least 0.")
     cap = int(capacity + TOLERANCE)
     if (weight == np.floor(weight)).all() and profit.size * (cap + 1) <= _DP_CELLS:
         return _dynamic_program(profit.tolist(), weight.astype(int).tolist(), cap)

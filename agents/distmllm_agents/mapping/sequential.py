@@ -1,14 +1,27 @@
-"""Algorithm 2 of the paper: one residual knapsack per worker, in the order of the workers."""
+"""Algorithm 2 of the paper: one residual knapsack per worker, worker by worker."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from distmllm_agents.mapping.knapsack import knapsack
-from distmllm_agents.mapping.problem import OUT, Mapping, MappingProblem
+from distmllm_agents.mapping.problem import OUT, Array, Mapping, MappingProblem
+from distmllm_env.errors import unknown_name
+from distmllm_env.slot import TOLERANCE
+
+ORDERS = ("index", "capacity", "reverse")
 
 
-def solve_sequential(problem: MappingProblem) -> Mapping:
+def solve_sequential(
+    problem: MappingProblem,
+    previous: Mapping | None = None,
+    *,
+    order: str | Sequence[int] = "index",
+    refill: bool = False,
+) -> Mapping:
     """Map items as Algorithm 2 prints it.
 
     Worker by worker, each item offers what it would gain by moving there from where it is; an exact
@@ -18,21 +31,66 @@ def solve_sequential(problem: MappingProblem) -> Mapping:
     Transfer cost plays no part in it; the paper's objective has none.
 
     Args:
-        problem: Any mapping problem.
+        problem: Any mapping problem in which items may stay out.
+        previous: Not used; it solves anew.
+        order: Order of the workers (C2): ``index`` as printed, ``reverse``, ``capacity`` (largest
+            first), or the workers one by one.
+        refill: Afterwards place what is still out where there is room, best utility first (C6).
 
     Returns:
-        A feasible mapping.
+        A feasible mapping. Its bound is twice its value where the guarantee holds (no transfer
+        cost), and never more than the sum of the items' best utilities.
+
+    Raises:
+        ValueError: Every item must be in, or the order is none.
     """
-    items, workers = problem.utility.shape
+    if problem.exactly_one:
+        raise ValueError("Algorithm 2 may leave items out: exactly_one = True is not allowed.")
+    start = time.perf_counter()
+    items, _ = problem.utility.shape
     choice = np.full(items, OUT)
     held = np.zeros(items)  # u of the worker that holds the item, 0 if none (lines 4 to 10)
-    for n in range(workers):  # line 2
+    for n in _order(problem, order):  # line 2
         residual = problem.utility[:, n] - held
         for p in range(problem.capacity.shape[0]):
             offer = np.flatnonzero(problem.useful[:, n] & (residual > 0) & (problem.pool == p))
             accepted = offer[
-                knapsack(residual[offer], problem.weight[offer], problem.capacity[p, n])
+                knapsack(residual[offer], problem.weights[offer, n], problem.capacity[p, n])
             ]  # line 12
             choice[accepted] = n  # lines 13 to 17
             held[accepted] = problem.utility[accepted, n]
-    return Mapping(choice, problem.value(choice), "feasible")
+    if refill:
+        _refill(problem, choice)
+    value = problem.value(choice)
+    best = np.where(problem.useful, problem.utility, 0.0).max(axis=1, initial=0.0).sum()
+    bound = best if problem.transfer_cost is not None else min(2.0 * value, best)
+    return Mapping(
+        choice, value, max(bound, value), "feasible", seconds=time.perf_counter() - start
+    )
+
+
+def _order(problem: MappingProblem, order: str | Sequence[int]) -> list[int]:
+    workers = problem.utility.shape[1]
+    if not isinstance(order, str):
+        if sorted(order) != list(range(workers)):
+            raise ValueError(
+                f"order = {order!r} is not allowed: every worker 0..{workers - 1} once."
+            )
+        return list(order)
+    if order not in ORDERS:
+        raise unknown_name("order", order, ORDERS)
+    if order == "capacity":
+        return np.argsort(-problem.capacity.sum(axis=0), kind="stable").tolist()
+    return list(range(workers))[:: -1 if order == "reverse" else 1]
+
+
+def _refill(problem: MappingProblem, choice: Array) -> None:
+    room = problem.capacity + TOLERANCE
+    for k in np.flatnonzero(choice != OUT):
+        room[problem.pool[k], choice[k]] -= problem.weights[k, choice[k]]
+    for flat in np.argsort(-problem.utility, axis=None, kind="stable"):
+        k, n = np.unravel_index(flat, problem.utility.shape)
+        pool = problem.pool[k]
+        if choice[k] == OUT and problem.useful[k, n] and problem.weights[k, n] <= room[pool, n]:
+            choice[k] = n
+            room[pool, n] -= problem.weights[k, n]
