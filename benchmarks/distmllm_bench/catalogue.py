@@ -8,7 +8,7 @@ from collections.abc import Callable
 from distmllm_env import Scenario, load_policy
 from distmllm_env.devices import devices, models
 from distmllm_env.errors import unknown_name
-from distmllm_env.policy import policy_names
+from distmllm_env.registry import policy_names
 
 Row = dict[str, str]
 

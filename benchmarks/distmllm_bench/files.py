@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distmllm_env import Scenario, draw_world
-from distmllm_env.policy import Run
+from distmllm_env.runs import Run
 
 _TABLES = ("allocation", "status", "profit", "expected_profit", "latency_s", "energy_j", "load")
 

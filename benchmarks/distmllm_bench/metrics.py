@@ -15,7 +15,7 @@ import numpy as np
 
 from distmllm_agents.oracle import best_allocation
 from distmllm_env.equations import Array
-from distmllm_env.policy import Run
+from distmllm_env.runs import Run
 from distmllm_env.scenario import ENC, LLM
 from distmllm_env.slot import Status
 from distmllm_env.world import World

@@ -16,7 +16,9 @@ from distmllm_env.envs import observation
 from distmllm_env.envs.session import RENDER_MODES, Session
 from distmllm_env.equations import Array
 from distmllm_env.market import check_choices
-from distmllm_env.policy import Observation, Player, Policy, load_policy
+from distmllm_env.policy import Observation, Policy
+from distmllm_env.registry import load_policy
+from distmllm_env.runs import Player
 from distmllm_env.scenario import Scenario
 from distmllm_env.schema import require
 

@@ -12,7 +12,7 @@ import pytest
 from distmllm_agents.heu import HEU
 from distmllm_agents.oracle import Oracle, best_allocation
 from distmllm_env import Scenario, Status, World, draw_world, load_policy, play
-from distmllm_env.policy import policy_names
+from distmllm_env.registry import policy_names
 from distmllm_env.slot import play_slot
 
 SEEDS = (0, 1)

@@ -13,16 +13,9 @@ import distmllm_env
 from distmllm_agents.ucb import UCB
 from distmllm_env import Policy, Scenario, World, draw_world, load_policy, play
 from distmllm_env.envs.provider import ProviderEnv
-from distmllm_env.policy import (
-    Feedback,
-    Knows,
-    Observation,
-    Player,
-    Problem,
-    make_feedback,
-    make_problem,
-    policy_names,
-)
+from distmllm_env.policy import Feedback, Knows, Observation, Problem, make_feedback, make_problem
+from distmllm_env.registry import policy_names
+from distmllm_env.runs import Player
 from distmllm_env.slot import Outcome, play_slot
 
 HERE = __name__

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from distmllm_bench.cli import app
 from distmllm_bench.files import load_run, save_run, write_atomic
 from distmllm_env import Scenario, load_policy, play
-from distmllm_env.policy import policy_names
+from distmllm_env.registry import policy_names
 
 
 def run(*words):

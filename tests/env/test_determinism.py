@@ -22,7 +22,7 @@ from distmllm_env.envs.central import CentralEnv
 from distmllm_env.envs.parallel import ParallelMarketEnv
 from distmllm_env.envs.provider import ProviderEnv
 from distmllm_env.envs.sequential import SequentialMarketEnv
-from distmllm_env.policy import policy_names
+from distmllm_env.registry import policy_names
 
 SLOTS = 5
 MAKERS: dict[str, Callable[..., Any]] = {

@@ -1,0 +1,81 @@
+"""Policies by name, by ``package.module:Class``, or as they are."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+
+from distmllm_env.errors import unknown_name
+from distmllm_env.policy import Policy, require_policy
+
+GROUP = "distmllm_env.policies"
+"""Entry-point group in which packages name their policies."""
+
+
+def load_policy(spec: str | Policy | type, **parameters: Any) -> Policy:
+    """Find a policy by name, by ``package.module:Class``, or take it as it is.
+
+    Args:
+        spec: A name in the entry-point group ``distmllm_env.policies``, a class as
+            ``package.module:Class``, a class, or a policy instance.
+        **parameters: Passed to the class.
+
+    Returns:
+        A policy instance.
+
+    Raises:
+        ValueError: No such name, module or class, parameters unknown or missing, or no policy.
+    """
+    if not isinstance(spec, (str, type)):
+        if parameters:
+            raise ValueError(f"parameters {sorted(parameters)} need a policy class, not {spec!r}.")
+        require_policy(spec)
+        return spec
+    cls = _find_class(spec) if isinstance(spec, str) else spec
+    signature = inspect.signature(cls)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    for key in parameters:
+        if key not in signature.parameters and not takes_all:
+            allowed = signature.parameters or ("(no parameters)",)
+            raise unknown_name(f"parameter of policy {spec!r}", key, allowed)
+    try:
+        signature.bind(**parameters)
+    except TypeError as error:
+        raise ValueError(f"policy {spec!r}: {error}.") from error
+    policy = cls(**parameters)
+    require_policy(policy)
+    return cast(Policy, policy)
+
+
+@cache
+def policy_names() -> Mapping[str, str]:
+    """Return the installed policies: name -> ``package.module:Class``."""
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
+
+
+def _find_class(spec: str) -> Any:
+    target = spec
+    if ":" not in spec:
+        names = policy_names()
+        if spec not in names:
+            raise unknown_name("policy", spec, [*names, "package.module:Class"])
+        target = names[spec]
+    module, _, attribute = target.partition(":")
+    if not module or module.startswith("."):
+        raise ValueError(f"policy {spec!r}: package.module:Class is allowed, the package in full.")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"policy {spec!r}: cannot import {module!r} ({error}).") from error
+    if not hasattr(found, attribute):
+        public = [name for name in vars(found) if not name.startswith("_")]
+        raise unknown_name(f"class in {module}", attribute, public)
+    cls = getattr(found, attribute)
+    if not callable(cls):
+        raise ValueError(f"policy {spec!r}: {attribute} is {cls!r}, not a class.")
+    return cls

@@ -1,0 +1,173 @@
+"""The loop that plays a policy on a batch of worlds, and the record it leaves."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from distmllm_env.equations import Array
+from distmllm_env.luck import stream
+from distmllm_env.market import Market, check_choices
+from distmllm_env.policy import (
+    Knows,
+    Observation,
+    Policy,
+    make_feedback,
+    make_problem,
+    require_policy,
+)
+from distmllm_env.scenario import Scenario
+from distmllm_env.slot import Outcome
+from distmllm_env.world import World
+
+
+class Player:
+    """A policy at work on a market: copies it per row if need be, and keeps it to the contract.
+
+    Args:
+        policy: A policy instance. A batched one is used as it is; any other is deep-copied per row.
+        world: The world it is to play.
+
+    Raises:
+        ValueError: The object is no policy.
+    """
+
+    def __init__(self, policy: Policy, world: World) -> None:
+        require_policy(policy)
+        self.knows: Knows = getattr(policy, "knows", "rewards")
+        self._shape = (world.batch, world.scenario.providers, 2)
+        self._workers = world.scenario.workers
+        problem = make_problem(world, self.knows)
+        rngs = [stream(seed, world.episode, "policy") for seed in world.seeds]
+        if getattr(policy, "batched", False):
+            self._rows: list[Policy] | None = None
+            self._policy = policy
+            policy.reset(problem, rngs)
+        else:
+            self._rows = [copy.deepcopy(policy) for _ in rngs]
+            for b, (row, rng) in enumerate(zip(self._rows, rngs, strict=True)):
+                row.reset(_row(problem, b), rng)
+
+    def act(self, observation: Observation) -> Array:
+        """Return the policy's allocation, checked: int (B, M, S)."""
+        if self._rows is None:
+            answer = self._policy.act(observation)
+        else:
+            single = (1, *self._shape[1:])
+            answers = [
+                check_choices("allocation", row.act(observation), single, self._workers)
+                for row in self._rows
+            ]
+            answer = np.concatenate(answers)
+        return check_choices("allocation", answer, self._shape, self._workers)
+
+    def update(self, outcome: Outcome, allocation: Array) -> None:
+        """Hand the policy its feedback."""
+        feedback = make_feedback(outcome, allocation, self.knows)
+        if self._rows is None:
+            self._policy.update(feedback)
+        else:
+            for b, row in enumerate(self._rows):
+                row.update(_row(feedback, b))
+
+    @property
+    def exploring(self) -> Array | None:
+        """Whether each row is in an exploration phase, bool (B,), where the policy says so."""
+        rows: Sequence[Any] = [self._policy] if self._rows is None else self._rows
+        told = [getattr(row, "exploring", None) for row in rows]
+        if any(t is None for t in told):
+            return None
+        return np.concatenate([np.atleast_1d(np.asarray(t, bool)) for t in told])
+
+
+def _row(record: Any, b: int) -> Any:
+    """Row ``b`` of a Problem or Feedback, still with a batch axis of 1."""
+    values = {}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if isinstance(value, np.ndarray):
+            value = value[b : b + 1]
+        elif isinstance(value, World):
+            value = value.row(b)
+        values[f.name] = value
+    if "batch" in values:
+        values["batch"] = 1
+    return type(record)(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a policy did on a batch of worlds, slot by slot.
+
+    Attributes:
+        world: The world that was played.
+        allocation: int16 (B, T, M, S).
+        status: :class:`~.slot.Status`, int8 (B, T, M, S).
+        profit: Realised profit, (B, T, M, S).
+        expected_profit: Its mean given who was admitted, (B, T, M, S).
+        latency_s: Seconds, (B, T, M, S).
+        energy_j: Joules, (B, T, M, S).
+        load: Admitted demand, (B, T, N).
+        exploring: bool (B, T), or None where the policy has no phases.
+    """
+
+    world: World
+    allocation: Array
+    status: Array
+    profit: Array
+    expected_profit: Array
+    latency_s: Array
+    energy_j: Array
+    load: Array
+    exploring: Array | None
+
+
+def play(
+    scenario: Scenario,
+    policy: Policy,
+    seeds: Sequence[int],
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> Run:
+    """Play a policy on one run per seed, all side by side.
+
+    Args:
+        scenario: What to play; the horizon is ``scenario.slots``.
+        policy: A policy instance.
+        seeds: One per run. Row b equals a run with ``seeds[b]`` alone, bit for bit.
+        progress: Called with 1 after every slot.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: No seeds, or the policy breaks the contract.
+    """
+    market = Market(scenario, seeds)
+    player = Player(policy, market.world)
+    b, t, m, n = market.world.batch, scenario.slots, scenario.providers, scenario.workers
+    tasks = (b, t, m, 2)
+    kept = {name: np.empty(tasks) for name in _KEPT}
+    kept["load"] = np.empty((b, t, n))
+    allocations, status = np.empty(tasks, np.int16), np.empty(tasks, np.int8)
+    exploring = np.zeros((b, t), bool) if player.exploring is not None else None
+    while not market.done:
+        slot = market.slot
+        allocation = player.act(Observation(slot))
+        if exploring is not None:
+            exploring[:, slot] = player.exploring
+        outcome = market.step(allocation)
+        allocations[:, slot], status[:, slot] = allocation, outcome.status
+        for name, table in kept.items():
+            table[:, slot] = getattr(outcome, name)
+        player.update(outcome, allocation)
+        if progress is not None:
+            progress(1)
+    return Run(market.world, allocations, status, exploring=exploring, **kept)
+
+
+_KEPT = ("profit", "expected_profit", "latency_s", "energy_j")
