@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distmllm_agents.mapping.fair import fairness_violation, solve_fair
-from distmllm_agents.mapping.problem import OUT, MappingProblem
+from distmllm_agents.mapping.problem import OUT, MappingProblem, disaggregated
+from distmllm_env import Scenario, draw_world
+from distmllm_env.policy import make_problem
 
 Profits = tuple[float, ...]
 
@@ -251,3 +253,13 @@ def test_refusals() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             fairness_violation(FAIR_EXISTS, np.array(choice), 2)
+
+
+def test_worlds_of_the_paper_without_a_fair_mapping() -> None:
+    world = draw_world(Scenario.load("paper"), range(20))
+    known = make_problem(world)
+    violations = []
+    for b in range(20):
+        problem = disaggregated(known, world.mean_profit[b, ..., :-1], b)
+        violations.append(fairness_violation(problem, solve_fair(problem, 5).choice, 5))
+    assert sum(v > 1e-6 for v in violations) == 3
