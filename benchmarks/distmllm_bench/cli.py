@@ -129,9 +129,10 @@ def mapping_speed(
     as_json: AsJson = False,
 ) -> None:
     """Time the solvers of the mapping problem side by side."""
-    from distmllm_bench import mapping_speed as job
+    from distmllm_bench.mapping_measure import QUICK, SIZES
+    from distmllm_bench.mapping_speed import run_mapping_speed
 
-    text, numbers = job.run_mapping_speed(out, seed, job.QUICK if quick else job.SIZES)
+    text, numbers = run_mapping_speed(out, seed, QUICK if quick else SIZES)
     if as_json:
         print(json.dumps(numbers, indent=2))
     else:

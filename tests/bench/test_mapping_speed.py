@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from distmllm_agents.mapping import solve_exact
 from distmllm_agents.mapping.search import compiled
+from distmllm_bench import mapping_measure as measuring
 from distmllm_bench import mapping_speed as job
 from distmllm_bench.cli import app
 
-NAMES = [method.name for method in job.methods()]
+NAMES = [method.name for method in measuring.methods()]
 OPTIMAL = ("CP-SAT plain", "exact", "exact, re-solve")
-TINY = (job.Size(2, 3, 3), job.Size(4, 2, 2))
+TINY = (measuring.Size(2, 3, 3), measuring.Size(4, 2, 2))
 
 
 @pytest.fixture(scope="module")
@@ -102,18 +103,18 @@ def test_exact_methods_agree_and_no_other_is_better(tiny):
 
 
 def test_each_method_runs_after_each_other_equally_often():
-    solvers = job.methods()
-    orders = [[m.name for m in job._balanced(solvers, i)] for i in range(len(solvers))]
+    solvers = measuring.methods()
+    orders = [[m.name for m in measuring._balanced(solvers, i)] for i in range(len(solvers))]
     assert all(sorted(order) == sorted(NAMES) for order in orders)
     pairs = [pair for order in orders for pair in pairwise(order)]
     assert len(pairs) == len(set(pairs)) == 30
 
 
 def test_instances_are_what_they_are_said_to_be():
-    size = job.Size(10, 5, 2)
+    size = measuring.Size(10, 5, 2)
     for demands in ("unequal", "equal"):
         weights = set()
-        for instance in job.instances("uniform", demands, size, seed=0):
+        for instance in measuring.instances("uniform", demands, size, seed=0):
             problem = instance.problem
             assert problem.utility.shape == (20, 5)
             weights |= set(problem.weight.tolist())
@@ -122,7 +123,7 @@ def test_instances_are_what_they_are_said_to_be():
             assert np.ptp(problem.capacity) <= 1
         assert weights == ({1, 2, 3, 4, 5} if demands == "unequal" else {1})
         weights, rooms = set(), set()
-        for instance in job.instances("paper", demands, size, seed=0):
+        for instance in measuring.instances("paper", demands, size, seed=0):
             weights |= set(instance.problem.weight.tolist())
             rooms |= set(instance.problem.capacity.ravel().tolist())
         assert weights == ({1, 2} if demands == "unequal" else {1})
@@ -130,9 +131,9 @@ def test_instances_are_what_they_are_said_to_be():
 
 
 def test_a_method_left_out_is_a_dash_with_a_reason():
-    cell = ("paper", "equal", job.Size(61, 5, 1), 0)
-    (instance,) = job.instances(*cell[:3], seed=0)
-    rows = job._time(instance, job.methods(), cell)
+    cell = ("paper", "equal", measuring.Size(61, 5, 1), 0)
+    (instance,) = measuring.instances(*cell[:3], seed=0)
+    rows = measuring._time(instance, measuring.methods(), cell)
     by_name = {row.method: row for row in rows}
     assert by_name["branch-and-bound"].status == "left out"
     assert by_name["branch-and-bound"].ms is None
@@ -143,9 +144,9 @@ def test_a_method_left_out_is_a_dash_with_a_reason():
 
 
 def test_a_limit_that_cuts_a_solve_short_is_marked():
-    cell = ("paper", "unequal", job.Size(10, 5, 1), 0)
-    (instance,) = job.instances(*cell[:3], seed=0)
-    rows = job._time(instance, job.methods(node_limit=0), cell)
+    cell = ("paper", "unequal", measuring.Size(10, 5, 1), 0)
+    (instance,) = measuring.instances(*cell[:3], seed=0)
+    rows = measuring._time(instance, measuring.methods(node_limit=0), cell)
     row = {row.method: row for row in rows}["branch-and-bound"]
     assert row.status == "feasible"
     text = job.text_table(job.summarise(rows), job.notes(rows, 0, 1.0, 0))
@@ -155,7 +156,7 @@ def test_a_limit_that_cuts_a_solve_short_is_marked():
 
 
 def test_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "QUICK", (job.Size(2, 2, 1),))
+    monkeypatch.setattr(measuring, "QUICK", (measuring.Size(2, 2, 1),))
     answer = CliRunner().invoke(
         app, ["mapping-speed", "--quick", "--seed", "3", "--json", "--out", str(tmp_path)]
     )
@@ -169,10 +170,12 @@ def test_re_solving_is_faster_than_plain_cp_sat(demands, faster):
     if demands == "unequal" and compiled() is None:
         pytest.skip("numba is not installed, so that unequal demands are solved by CP-SAT")
     ratios = []
-    for i, instance in enumerate(job.instances("paper", demands, job.Size(10, 30, 8), seed=0)):
+    for i, instance in enumerate(
+        measuring.instances("paper", demands, measuring.Size(10, 30, 8), seed=0)
+    ):
         seconds = {}
         for name, solve in (
-            ("plain", lambda p, _: job.plain_cp_sat(p)),
+            ("plain", lambda p, _: measuring.plain_cp_sat(p)),
             ("warm", solve_exact),
         ):
             start = time.perf_counter()
