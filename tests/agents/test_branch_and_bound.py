@@ -17,8 +17,8 @@ from distmllm_agents.mapping.problem import OUT
 SLOT_TOLERANCE = 1e-9  # by which a load may exceed a capacity
 CLOSE = 1e-8  # rounding, and the margin below which a better value is none
 
-thorough = settings(max_examples=300, deadline=None, derandomize=True)
-stopping = settings(max_examples=30, deadline=None, derandomize=True)
+thorough = settings(max_examples=150, deadline=None, derandomize=True)
+stopping = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 def best_value(problem: MappingProblem) -> float:
@@ -73,7 +73,7 @@ def problems(draw: Any) -> MappingProblem:
     )
 
 
-def tight(seed: int, exactly_one: bool, items: int = 14, transfer: bool = False) -> MappingProblem:
+def tight(seed: int, exactly_one: bool, items: int = 10, transfer: bool = False) -> MappingProblem:
     """A problem that takes far more than 20 nodes: near-equal utilities, scarce capacity."""
     rng = np.random.default_rng(seed)
     weight = rng.integers(5, 26, (items, 4)).astype(float)
@@ -142,7 +142,7 @@ def test_stopped_it_brackets_the_optimum(problem: MappingProblem) -> None:
 @pytest.mark.parametrize("transfer", [False, True])
 def test_stopped_in_a_large_tree(exactly_one: bool, transfer: bool) -> None:
     statuses = set()
-    for seed in range(4):
+    for seed in range(2):
         problem = tight(seed, exactly_one, transfer=transfer)
         best = solve_exact(problem)
         assert best.status == "optimal"
@@ -151,11 +151,34 @@ def test_stopped_in_a_large_tree(exactly_one: bool, transfer: bool) -> None:
 
 
 @pytest.mark.parametrize("exactly_one", [False, True])
-def test_a_large_tree_to_the_end(exactly_one: bool) -> None:
-    problem = tight(0, exactly_one, items=12)
-    found = solve_branch_and_bound(problem)
-    assert found.nodes > 20
-    assert found.value == pytest.approx(solve_exact(problem).value, abs=CLOSE)
+@pytest.mark.parametrize("scale", [1, 10])  # 10: whole utilities, for which bounds are cut
+def test_large_trees_to_the_end(exactly_one: bool, scale: int) -> None:
+    nodes = 0
+    for seed in range(12):
+        problem = tight(seed, exactly_one)
+        problem = replace(problem, utility=np.round(problem.utility * scale, 1))
+        found = solve_branch_and_bound(problem)
+        assert found.value == pytest.approx(solve_exact(problem).value, abs=CLOSE)
+        nodes += found.nodes
+    assert nodes > 200
+
+
+def test_the_largest_bound_comes_first() -> None:
+    problem = tight(3, False, items=14)
+    bounds = [
+        solve_branch_and_bound(problem, node_limit=limit).bound for limit in (1, 30, 100, 200)
+    ]
+    assert bounds == sorted(set(bounds), reverse=True)
+
+
+@pytest.mark.parametrize("transfer", [False, True])
+def test_the_first_solution_is_a_good_one(transfer: bool) -> None:
+    shares = []
+    for seed in range(12):
+        problem = tight(seed, False, transfer=transfer)
+        first = solve_branch_and_bound(problem, node_limit=0)
+        shares.append(first.value / solve_exact(problem).value)
+    assert np.mean(shares) > 0.9
 
 
 def test_is_deterministic() -> None:
@@ -169,9 +192,9 @@ def test_is_deterministic() -> None:
 
 
 def by_hand(**changes: Any) -> MappingProblem:
-    """Two jobs and two workers that hold one each: 5 + 5 by crossing, 9 + 0 by taking the 9."""
+    """Two items and two workers that hold one each: 5 + 6, or 9 + 1."""
     problem = MappingProblem(
-        utility=np.array([[9.0, 5.0], [5.0, 1.0]]),
+        utility=np.array([[9.0, 5.0], [6.0, 1.0]]),
         weight=np.array([1.0, 1.0]),
         capacity=np.array([[1.0, 1.0]]),
         pool=np.zeros(2, int),
@@ -183,24 +206,18 @@ def by_hand(**changes: Any) -> MappingProblem:
 @pytest.mark.parametrize(
     ("changes", "value", "choice"),
     [
-        ({"utility": np.array([[9.0, 5.0], [6.0, 1.0]])}, 11, [1, 0]),
+        ({}, 11, [1, 0]),
         ({"utility": np.array([[9.0, -5.0], [6.0, -1.0]])}, 9, [0, OUT]),
         ({"utility": np.array([[9.0, -5.0], [6.0, -1.0]]), "exactly_one": True}, 8, [0, 1]),
         ({"weight": np.array([[1.0, 2.0], [1.0, 2.0]])}, 9, [0, OUT]),
-        ({"pool": np.array([0, 1]), "capacity": np.ones((2, 2))}, 14, [0, 0]),
-        ({"utility": np.array([[9.0, 5.0], [6.0, 1.0]]), "transfer_cost": np.array([3.0])}, 9, [0, OUT]),
-        ({"capacity": np.array([[2.0, 1.0]]), "transfer_cost": np.array([3.0])}, 14, [0, 0]),
-        (
-            {
-                "utility": np.array([[9.0, 5.0], [6.0, 1.0]]),
-                "transfer_cost": np.array([3.0]),
-                "exactly_one": True,
-            },
-            8,
-            [1, 0],
-        ),
+        ({"allowed": np.array([[True, False], [True, True]])}, 10, [0, 1]),
+        ({"pool": np.array([0, 1]), "capacity": np.ones((2, 2))}, 15, [0, 0]),
+        ({"transfer_cost": np.array([1.5])}, 9.5, [1, 0]),
+        ({"transfer_cost": np.array([3.0])}, 9, [0, OUT]),
+        ({"transfer_cost": np.array([3.0]), "exactly_one": True}, 8, [1, 0]),
+        ({"transfer_cost": np.array([3.0]), "capacity": np.array([[2.0, 1.0]])}, 15, [0, 0]),
     ],
-)  # fmt: skip
+)
 def test_by_hand(changes: dict[str, Any], value: float, choice: list[int]) -> None:
     found = solve_branch_and_bound(by_hand(**changes))
     assert (found.status, found.value) == ("optimal", value)
@@ -208,18 +225,27 @@ def test_by_hand(changes: dict[str, Any], value: float, choice: list[int]) -> No
 
 
 def test_pricing_alone_would_not_do() -> None:
-    # Worth 3 each and any two too heavy together: the root's bound is at least 4.5 (1.5 items), so
-    # that only branching proves the 3. A whole number lies at or above the 3: the bound is 4 or more.
+    # Three items worth 3 each, of which the worker holds one, or one and a half if they could be
+    # cut: no price gives a bound below 4.5, or 4 in whole numbers. Only branching proves the 3.
     problem = by_hand(
         utility=np.full((3, 1), 3.0), weight=np.full(3, 2.0), capacity=np.array([[3.0]]),
         pool=np.zeros(3, int), allowed=np.ones((3, 1), bool),
     )  # fmt: skip
     stopped = solve_branch_and_bound(problem, node_limit=0)
     assert (stopped.status, stopped.value, stopped.nodes) == ("feasible", 3, 0)
-    assert 4 <= stopped.bound <= 5  # 4.5, cut to a whole number, up to the quality of the price
+    assert 4 <= stopped.bound <= 5  # a good price comes near that
     finished = solve_branch_and_bound(problem)
     assert (finished.status, finished.value, finished.gap) == ("optimal", 3, 0)
     assert finished.nodes >= 1
+
+
+def test_tenths_fill_a_worker() -> None:
+    # 0.3 - 0.1 - 0.1 is less than 0.1 in floating point.
+    problem = by_hand(
+        utility=np.ones((3, 1)), weight=np.full(3, 0.1), capacity=np.array([[0.3]]),
+        pool=np.zeros(3, int), allowed=np.ones((3, 1), bool),
+    )  # fmt: skip
+    assert solve_branch_and_bound(problem).value == 3
 
 
 def test_without_a_solution() -> None:

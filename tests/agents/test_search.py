@@ -17,7 +17,7 @@ from distmllm_env import Scenario, draw_world
 from distmllm_env.policy import make_problem
 
 CLOSE = 1e-8
-thorough = settings(deadline=None, derandomize=True, max_examples=300)
+thorough = settings(deadline=None, derandomize=True, max_examples=1000)
 
 
 def enumerate_best(problem: MappingProblem) -> float:

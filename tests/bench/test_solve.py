@@ -69,8 +69,7 @@ def test_node_limit(solve):
     words = ("--method", "branch-and-bound", "--node-limit", "0", "--json")
     result = json.loads(solve(CROWDED, *words).stdout)
     assert (result["status"], result["value"], result["gap"]) == ("unknown", None, None)
-    # Three of four equal jobs would fill an agent of room 3 with 1.5 jobs each; it holds one. Costs
-    # are those of the dearer agent 1, and a bound on costs is a lower one.
+    # Two jobs of weight 2, two agents of room 3: one each, 1 + 8. A bound on costs is a lower one.
     stopped = json.loads(solve("2 2  1 1  8 8  2 2  2 2  3 3", "--minimise", *words).stdout)
     assert stopped["bound"] <= 9
     assert stopped["value"] in (9, None)
@@ -84,7 +83,7 @@ def test_node_limit(solve):
         (("--method", "sequential"), "exactly_one = True is not allowed"),
         (("--problem", "1"), "jobs.txt: problem 1 is not allowed: 0..0."),
         (("--node-limit", "5"), "method 'exact' takes no node limit: branch-and-bound does."),
-        (("--node-limit", "-1"), "-1 is not in the range x>=0"),
+        (("--node-limit", "-1"), "Invalid value for '--node-limit'"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(solve, words, message):

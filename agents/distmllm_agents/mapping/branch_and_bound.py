@@ -26,6 +26,7 @@ from distmllm_env.slot import TOLERANCE
 
 MARGIN = 1e-9  # to be better by less than this is not to be better
 PRICE_STEPS = 200
+_NONE = -1e300  # worth of an option that does not exist, where infinity would give NaN
 
 
 class _Node(NamedTuple):
@@ -86,13 +87,18 @@ def solve_branch_and_bound(
     return Mapping(choice, value, bound, "feasible", *effort)
 
 
+def _regret(worth: Array) -> Array:
+    """What each row loses by taking its second best option."""
+    second, first = np.partition(worth, -2, axis=1)[:, -2:].T
+    return first - second
+
+
 class _Tree:
     """The options of every decision: what they bring, and what they take from which bin.
 
     A bin is a pool on a worker. Option o of decision d brings ``profit[d, o]``, minus infinity if
     it does not exist, and takes ``weight[d, o, i]`` from ``bin[d, o, i]``; i is 0, or the stage.
-    ``worth`` is the profit less the price of that. Decisions that lose most by taking their second
-    best option come first.
+    ``worth`` is the profit less the price of that. Decisions of large regret come first.
     """
 
     def __init__(self, problem: MappingProblem) -> None:
@@ -112,8 +118,7 @@ class _Tree:
         self._whole = bool((self.profit == np.rint(self.profit)).all())
         self.price = self._prices()
         self.worth = self._worth(self.price)
-        second, first = np.sort(np.maximum(self.worth, -1e300), axis=1)[:, -2:].T
-        self._order = np.argsort(second - first, kind="stable")
+        self._order = np.argsort(-_regret(np.maximum(self.worth, _NONE)), kind="stable")
         for name in ("profit", "weight", "bin", "worth"):
             setattr(self, name, getattr(self, name)[self._order])
 
@@ -152,8 +157,8 @@ class _Tree:
             price = np.maximum(0.0, price - step * left / max(left @ left, TOLERANCE))
         return best_price
 
-    def fitting(self, d: int | slice, room: Array) -> Array:
-        """Options of one decision, or of each of a slice of them alone, that ``room`` admits."""
+    def fitting(self, d: int | slice | Array, room: Array) -> Array:
+        """Options of one decision, or of each of several alone, that ``room`` admits."""
         fits = (self.weight[d] <= room[self.bin[d]]).all(axis=-1)
         return fits & (self.profit[d] > -np.inf)
 
@@ -172,26 +177,32 @@ class _Tree:
         np.subtract.at(room, self.bin[d, option], self.weight[d, option])
         return _Node((*node.picks, option), node.value + float(self.profit[d, option]), room)
 
-    def complete(self, node: _Node) -> tuple[float, tuple[int, ...] | None]:
-        """Settle open decisions by worth, then move each once if that pays; None if stuck."""
-        for d in range(len(node.picks), len(self.profit)):
-            worth = np.where(self.fitting(d, node.room), self.worth[d], -np.inf)
-            if worth.max() == -np.inf:
+    def complete(self, node: _Node) -> tuple[float, Array | None]:
+        """Settle the open decision of the largest regret, again and again; None if one is stuck.
+
+        Prices make some options equal to staying out, so each then moves once if profit rises.
+        """
+        picks = np.array([*node.picks, *[OUT] * (len(self.profit) - len(node.picks))], int)
+        room, left = node.room.copy(), np.arange(len(node.picks), len(picks))
+        while left.size:
+            worth = np.where(self.fitting(left, room), self.worth[left], _NONE)
+            if worth.max(axis=1).min() == _NONE:
                 return -np.inf, None
-            node = self.child(node, int(worth.argmax()))
-        picks, room = list(node.picks), node.room.copy()
+            at = _regret(worth).argmax()
+            d, option = left[at], worth[at].argmax()
+            picks[d], left = option, np.delete(left, at)
+            np.subtract.at(room, self.bin[d, option], self.weight[d, option])
         for d, old in enumerate(picks):
             np.add.at(room, self.bin[d, old], self.weight[d, old])
             profit = np.where(self.fitting(d, room), self.profit[d], -np.inf)
             profit[old] = self.profit[d, old] + MARGIN  # stay unless moving pays
-            picks[d] = int(profit.argmax())
-            np.subtract.at(room, self.bin[d, picks[d]], self.weight[d, picks[d]])
-        return float(self.profit[np.arange(len(picks)), picks].sum()), tuple(picks)
+            new = picks[d] = int(profit.argmax())
+            np.subtract.at(room, self.bin[d, new], self.weight[d, new])
+        return float(self.profit[np.arange(len(picks)), picks].sum()), picks
 
-    def choice(self, picks: tuple[int, ...]) -> Array:
+    def choice(self, picks: Array) -> Array:
         """Worker of each item."""
-        option = np.empty(len(picks), int)
-        option[self._order] = picks
+        option = picks[np.argsort(self._order)]
         if self.bin.shape[2] == 2:
             option = np.concatenate(np.divmod(option, self._options))
         return np.where(option == self._options - 1, OUT, option)
