@@ -29,7 +29,8 @@ def solve_exact(
         limit: Deterministic seconds for CP-SAT, which repeat where seconds on the clock do not.
 
     Returns:
-        The optimum; its value is exact to K * 5e-10, the rounding of utilities to integers. Status
+        The optimum; its value is exact to K * 5e-10, the rounding of utilities to integers, or to
+        1e-9 of itself, the margin by which the search asks for something better. Status
         ``infeasible`` if every item must be in and that cannot be; ``feasible`` with a valid bound
         if the limit came first, and ``unknown`` if it came before any solution.
     """
