@@ -171,14 +171,24 @@ def test_the_largest_bound_comes_first() -> None:
     assert bounds == sorted(set(bounds), reverse=True)
 
 
-@pytest.mark.parametrize("transfer", [False, True])
-def test_the_first_solution_is_a_good_one(transfer: bool) -> None:
+def test_the_first_solution_is_a_good_one() -> None:
     shares = []
     for seed in range(12):
-        problem = tight(seed, False, transfer=transfer)
+        problem = tight(seed, False)
         first = solve_branch_and_bound(problem, node_limit=0)
         shares.append(first.value / solve_exact(problem).value)
-    assert np.mean(shares) > 0.9
+    assert np.mean(shares) > 0.95
+
+
+def test_cutting_to_whole_numbers_never_cuts_the_optimum() -> None:
+    # A worker holds one item: good prices give a bound that is the optimum, or just above it.
+    for seed in range(20):
+        problem = by_hand(
+            utility=np.random.default_rng(seed).integers(1, 20, (4, 4)).astype(float),
+            weight=np.ones(4), capacity=np.ones((1, 4)), pool=np.zeros(4, int),
+            allowed=np.ones((4, 4), bool),
+        )  # fmt: skip
+        assert solve_branch_and_bound(problem, node_limit=0).bound >= solve_exact(problem).value
 
 
 def test_is_deterministic() -> None:
