@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -181,14 +182,20 @@ def test_the_first_solution_is_a_good_one() -> None:
 
 
 def test_cutting_to_whole_numbers_never_cuts_the_optimum() -> None:
-    # A worker holds one item: good prices give a bound that is the optimum, or just above it.
-    for seed in range(20):
+    # A worker holds one item: good prices give a bound that is the optimum, or just above it, and
+    # with utilities of 1 to 5 there are ties that the first solution gets wrong now and then.
+    below = 0
+    for size, seed in itertools.product((6, 8), range(12)):
         problem = by_hand(
-            utility=np.random.default_rng(seed).integers(1, 20, (4, 4)).astype(float),
-            weight=np.ones(4), capacity=np.ones((1, 4)), pool=np.zeros(4, int),
-            allowed=np.ones((4, 4), bool),
+            utility=np.random.default_rng(seed).integers(1, 6, (size, size)).astype(float),
+            weight=np.ones(size), capacity=np.ones((1, size)), pool=np.zeros(size, int),
+            allowed=np.ones((size, size), bool),
         )  # fmt: skip
-        assert solve_branch_and_bound(problem, node_limit=0).bound >= solve_exact(problem).value
+        best = solve_exact(problem).value
+        first = solve_branch_and_bound(problem, node_limit=0)
+        assert first.bound >= best
+        below += first.value < best
+    assert below > 0
 
 
 def test_is_deterministic() -> None:
