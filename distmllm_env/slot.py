@@ -93,7 +93,7 @@ def play_slot(world: World, allocation: Array, z: Array, priority: Array) -> Out
     latency = np.where(admitted, at.latency_s.take(pair), 0.0)
     energy = np.where(admitted, at.energy_j.take(pair), 0.0)
     price = at.price.take(at.worker + allocation)
-    weight = scenario.stage_weights_per_s
+    weight = at.weight_per_s
     if stretch is None:
         expected = at.mean_profit.take(pair)
     else:

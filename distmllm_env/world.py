@@ -31,6 +31,7 @@ class Layout(NamedTuple):
     capacity: Array
     demand: Array
     value: Array
+    weight_per_s: Array
     price: Array
     feasible: Array
     latency_s: Array
@@ -139,6 +140,7 @@ class World:
             capacity=capacity.ravel(),
             demand=np.ascontiguousarray(np.broadcast_to(self.demand[:, :, None], (batch, m, 2))),
             value=np.ascontiguousarray(self.value.transpose(0, 2, 1)),
+            weight_per_s=self.scenario.stage_weights_per_s,
             price=self.price.ravel(),
             feasible=self.feasible.ravel(),
             latency_s=self.latency_s.ravel(),

@@ -33,7 +33,7 @@ class DistMLLM:
         estimator: ``paper``: u <- (u (tau - 1) + r) / tau with the epoch tau, as printed.
             ``count``: the sample mean.
         mapping: ``sequential``: Algorithm 2 as printed. ``exact``: the global optimum that Lemma 3
-            and Theorem 1 speak of.
+            and Theorem 1 speak of. ``branch-and-bound``: the same optimum, slowly.
         explore_slots: T_explore. None: one covering pass, N times the load rounded up (B3). Every
             pair is then tried once an epoch; where an overloaded worker drops the trial, the pair
             keeps its estimate, 0 at first, until a later one.
@@ -56,7 +56,7 @@ class DistMLLM:
     def __init__(
         self,
         estimator: Literal["paper", "count"] = "paper",
-        mapping: Literal["sequential", "exact"] = "sequential",
+        mapping: str = "sequential",
         explore_slots: int | None = None,
         exploit_base: int = 2,
         learn_always: bool = False,

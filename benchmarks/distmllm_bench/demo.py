@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 import platform
 import time
 from collections.abc import Sequence
@@ -150,13 +149,7 @@ def figure(scenario: Scenario, lines: Sequence[Line]) -> dict[str, bytes]:
         fig.legend(handles, labels, loc="outside right center", handlelength=3.2)
         m, n = scenario.providers, scenario.workers
         fig.suptitle(f"{scenario.name}: {m} providers, {n} workers", fontsize=10)
-        files = {}
-        for kind in ("png", "svg"):
-            buffer = io.BytesIO()
-            metadata = {"Date": None} if kind == "svg" else {"Software": None}
-            fig.savefig(buffer, format=kind, dpi=160, metadata=metadata)
-            files[kind] = buffer.getvalue()
-    return files
+        return style.rendered(fig, 160)
 
 
 def _band(ax: Any, curves: np.ndarray, look: dict[str, Any]) -> None:

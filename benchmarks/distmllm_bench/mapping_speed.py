@@ -326,13 +326,7 @@ def _draw(
             columnspacing=1.4,
             fontsize=8.5,
         )
-        files = {}
-        for kind in ("png", "svg"):
-            buffer = io.BytesIO()
-            metadata = {"Date": None} if kind == "svg" else {"Software": None}
-            fig.savefig(buffer, format=kind, dpi=200, metadata=metadata)
-            files[kind] = buffer.getvalue()
-    return files
+        return style.rendered(fig, 200)
 
 
 def to_csv(rows: Sequence[Row]) -> str:

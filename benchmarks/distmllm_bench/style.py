@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 # Okabe and Ito's palette, safe for colour-blind eyes. Dashes differ too, so that print and
@@ -48,3 +49,21 @@ def style(policy: str) -> dict[str, Any]:
 def title(policy: str) -> str:
     """Return the name of a policy in plots and tables."""
     return TITLES.get(policy, policy)
+
+
+def rendered(figure: Any, dpi: int) -> dict[str, bytes]:
+    """Render a matplotlib figure without dates or versions in it, so that equal figures are equal.
+
+    Args:
+        figure: The figure; call this inside the ``rc_context`` that it was drawn in.
+        dpi: Resolution of the PNG.
+
+    Returns:
+        ``png`` and ``svg`` -> file content.
+    """
+    files = {}
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+        files[kind] = buffer.getvalue()
+    return files

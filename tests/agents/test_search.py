@@ -1,6 +1,7 @@
 """The compiled search against enumeration, CP-SAT and itself without a warm start."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 
-from distmllm_agents.mapping import Mapping, MappingProblem, search, solve_exact
+from distmllm_agents.mapping import Mapping, MappingProblem, exact, search, solve_exact
 from distmllm_agents.mapping.exact import _cp_sat
 from distmllm_agents.mapping.problem import OUT, disaggregated
 from distmllm_agents.mapping.search import solve_search, worth_trying
@@ -121,8 +122,26 @@ def test_stopped_by_its_limit_it_keeps_valid_bounds_and_cp_sat_finishes(
         # Nothing better than what was found is ruled out.
         better = _cp_sat(problem, problem.useful & worth_trying(problem, found)).value
         assert better == pytest.approx(optimum, abs=CLOSE)
-        assert solve_exact(problem).value == pytest.approx(optimum, abs=CLOSE)
+        finished = solve_exact(problem)
+        assert finished.status == "optimal"
+        assert finished.value == pytest.approx(optimum, abs=CLOSE)
         monkeypatch.undo()
+
+
+def test_what_cp_sat_proves_is_optimal_even_if_it_rounds_below(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = instance(10, 5, 0)
+    best = solve_exact(problem)
+    stopped = replace(best, status="feasible", bound=best.value + 1)
+    monkeypatch.setattr(exact, "solve_search", lambda *_: stopped)
+    below = replace(best, value=best.value - 1e-10, multipliers=None)
+    monkeypatch.setattr(exact, "_cp_sat", lambda *_: below)
+    again = solve_exact(problem)
+    assert (again.status, again.value, again.bound) == ("optimal", best.value, best.value)
+    monkeypatch.setattr(exact, "_cp_sat", lambda *_: replace(below, status="feasible"))
+    cut = solve_exact(problem)
+    assert (cut.status, cut.value, cut.bound) == ("feasible", best.value, best.value + 1)
 
 
 def test_the_limit_is_reached_in_the_test_above(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,9 @@ def _solve(problem: MappingProblem, previous: Mapping | None, limit: float | Non
     if found is None:
         return _cp_sat(problem, useful, limit=limit)
     exact = _cp_sat(problem, useful & worth_trying(problem, found), found.choice, limit)
-    if exact.value < found.value:  # the limit came first
-        exact = replace(found, nodes=exact.nodes)
+    if exact.value < found.value:  # the limit came first, or they differ by rounding alone
+        bound = found.value if exact.status == "optimal" else found.bound
+        exact = replace(found, bound=bound, status=exact.status, nodes=exact.nodes)
     return replace(exact, multipliers=found.multipliers)
 
 

@@ -19,6 +19,9 @@ from distmllm_env.slot import TOLERANCE
 LABEL_LIMIT = 60_000
 """Partial mappings per pass after which CP-SAT is the better tool. A count, so that runs repeat."""
 
+COLD_STEPS, WARM_STEPS = 400, 100
+"""Steps that prices are improved by, from nothing and from the last solve."""
+
 
 @cache
 def compiled() -> Any | None:
@@ -57,21 +60,20 @@ def solve_search(problem: MappingProblem, previous: Mapping | None = None) -> Ma
     capacity = np.floor(problem.capacity + TOLERANCE).astype(np.int64)
     # A capacity that is never reached needs no more bits than one that holds every item.
     capacity = np.minimum(capacity, problem.weights.sum(axis=0).astype(np.int64)).ravel()
-    price = np.zeros(bins)
+    price, steps = np.zeros(bins), COLD_STEPS
     start = np.full(items, OUT)
-    if previous is not None and previous.multipliers is not None:
-        if previous.multipliers.size == bins:
-            price = previous.multipliers.ravel().copy()
+    if previous is not None:
         start = _still_valid(problem, previous.choice, useful)
-    placed = start != OUT
-    flat = np.where(placed, problem.pool * workers + start, OUT)
-    proven, value, bound, found, made, price = kernel.search(
+        if previous.multipliers is not None and previous.multipliers.size == bins:
+            price, steps = previous.multipliers.ravel().copy(), WARM_STEPS
+    flat = np.where(start == OUT, OUT, problem.pool * workers + start)
+    proven, _, bound, found, made, price = kernel.search(
         utility.reshape(items, bins),
         np.ascontiguousarray(weight.reshape(items, bins)),
         capacity,
         price,
         flat,
-        400 if previous is None else 100,
+        steps,
         LABEL_LIMIT,
     )
     choice = np.where(found == OUT, OUT, found % workers)
