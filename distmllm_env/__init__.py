@@ -32,6 +32,7 @@ __all__ = [
     "env",
     "load_policy",
     "parallel_env",
+    "parallel_vector_env",
     "play",
     "raw_env",
     "register_envs",
@@ -53,6 +54,17 @@ def env(**options: Any) -> Any:
     from distmllm_env.envs.sequential import SequentialMarketEnv
 
     return SequentialMarketEnv(**options)
+
+
+def parallel_vector_env(**options: Any) -> Any:
+    """Make many markets as one batch of providers.
+
+    See :class:`~.envs.vector.ParallelMarketVectorEnv`;
+    ``gym.make_vec("DistMLLM-v0", num_envs=...)`` makes the batched environment of one dispatcher.
+    """
+    from distmllm_env.envs.vector import ParallelMarketVectorEnv
+
+    return ParallelMarketVectorEnv(**options)
 
 
 raw_env = env

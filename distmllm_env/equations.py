@@ -18,42 +18,60 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MEGABYTE = 1e6
 
 
-def latency_s(scale_s: Array, data_bytes: Array, exponent: float, performance: Array) -> Array:
-    """Equation (1): ``l = psi(d) beta(p)``, psi(d) = scale (d / 1 MB)^exponent, beta(p) = 1 / p.
+def psi(scale_s: Array, data_bytes: Array, exponent: float) -> Array:
+    """What a task brings to equation (1): psi_s(d) = scale_s (d / 1 MB)^exponent, seconds (A2).
 
     Args:
         scale_s: Seconds that 1 MB takes on a worker with p = 1.
         data_bytes: d_m, bytes.
-        exponent: In (0, 1]; 0.5 makes psi a square root (A2).
-        performance: p_n.
-
-    Returns:
-        Latency in seconds, of the broadcast shape.
+        exponent: In (0, 1]; 0.5 makes psi a square root.
     """
-    return scale_s * (data_bytes / MEGABYTE) ** exponent / performance
+    return scale_s * (data_bytes / MEGABYTE) ** exponent
 
 
-def energy_j(joule_per_mb: Array, data_bytes: Array, performance: Array) -> Array:
-    """Equation (2): ``e = (gamma + mu) d alpha(p)^2`` with alpha(p) = p (A3, A4).
+def beta(performance: Array) -> Array:
+    """What a worker brings to equation (1), beta: 1 / p (A2)."""
+    return 1.0 / performance
+
+
+def latency_s(scale_s: Array, data_bytes: Array, exponent: float, performance: Array) -> Array:
+    """Equation (1): ``l = psi(d) beta(p)``, in seconds, of the broadcast shape."""
+    return psi(scale_s, data_bytes, exponent) * beta(performance)
+
+
+def work_j(joule_per_mb: Array, data_bytes: Array) -> Array:
+    """What a task brings to equation (2): (gamma_s + mu) d, joules (A4).
 
     Args:
         joule_per_mb: gamma_s + mu, joules per 1e6 bytes.
         data_bytes: d_m, bytes.
-        performance: p_n.
-
-    Returns:
-        Energy in joules, of the broadcast shape.
     """
-    return joule_per_mb * (data_bytes / MEGABYTE) * performance**2
+    return joule_per_mb * (data_bytes / MEGABYTE)
+
+
+def alpha(performance: Array) -> Array:
+    """What a worker brings to equation (2), alpha, before it is squared: p itself (A3)."""
+    return performance
+
+
+def energy_j(joule_per_mb: Array, data_bytes: Array, performance: Array) -> Array:
+    """Equation (2): ``e = (gamma + mu) d alpha(p)^2``, in joules, of the broadcast shape."""
+    return work_j(joule_per_mb, data_bytes) * alpha(performance) ** 2
 
 
 def latency_reward(reward: Reward, weight_per_s: Array, latency: Array) -> Array:
     """G_s(l) of equation (3): concave, decreasing, zero at l = 0 (A6)."""
+    return -latency_cost(reward, weight_per_s, latency)
+
+
+def latency_cost(reward: Reward, weight_per_s: Array, latency: Array) -> Array:
+    """Return -G_s(l): what waiting takes from the profit, dimensionless money."""
     if reward.shape == "deadline":
-        return -weight_per_s * np.maximum(latency - reward.deadline_s, 0.0)
+        return weight_per_s * np.maximum(latency - reward.deadline_s, 0.0)
+    cost = weight_per_s * latency
     if reward.shape == "quadratic":
-        return -weight_per_s * latency - reward.curvature_per_s2 * latency * latency
-    return -weight_per_s * latency
+        cost = cost + reward.curvature_per_s2 * latency * latency
+    return cost
 
 
 def profit(
@@ -72,7 +90,7 @@ def profit(
     Returns:
         Profit of a served task, of the broadcast shape.
     """
-    return value + latency_reward(reward, weight_per_s, latency) - price * energy
+    return value - latency_cost(reward, weight_per_s, latency) - price * energy
 
 
 def noise_factor(distribution: str, std: float, z: Array) -> Array:
@@ -85,6 +103,17 @@ def noise_factor(distribution: str, std: float, z: Array) -> Array:
         s2 = np.log1p(std * std)
         return np.exp(np.sqrt(s2) * z - s2 / 2)
     return 1.0 + std * z
+
+
+def noise_effect(noise: Noise, z: Array) -> Array:
+    """What standardised draws ``z`` do in a slot, of the shape of ``z``.
+
+    With the noise on latency and energy a factor of mean 1, see :func:`noise_factor`; with the
+    noise on the reward a term ``std z`` to be added to it.
+    """
+    if noise.on == "latency_energy":
+        return noise_factor(noise.distribution, noise.std, z)
+    return noise.std * z
 
 
 def mean_latency_reward(reward: Reward, weight_per_s: Array, latency: Array, noise: Noise) -> Array:

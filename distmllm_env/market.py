@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distmllm_env.compiled import CompiledSlot, kernel
 from distmllm_env.equations import Array
 from distmllm_env.luck import Luck
 from distmllm_env.scenario import Scenario
+from distmllm_env.schema import require
 from distmllm_env.slot import Outcome, play_slot
 from distmllm_env.world import draw_world
 
@@ -24,29 +26,69 @@ class Market:
     Args:
         scenario: What to play.
         seeds: One per row.
-        episode: Episode number under those seeds; (seed, episode) fixes a run.
+        episodes: Episode of each row under its seed, or one for all; (seed, episode) fixes a run.
 
     Attributes:
         world: The true tables.
-        slot: Number of slots played.
+        slot: Number of slots played since the last start of all rows.
+        even: Whether all rows are at the same slot.
     """
 
-    def __init__(self, scenario: Scenario, seeds: Sequence[int], episode: int = 0) -> None:
+    def __init__(
+        self, scenario: Scenario, seeds: Sequence[int], episodes: int | Sequence[int] = 0
+    ) -> None:
         self.scenario = scenario
-        self.world = draw_world(scenario, seeds, episode)
+        self.world = draw_world(scenario, seeds, episodes)
         self.slot = 0
-        self._luck = Luck(scenario, self.world.seeds, episode)
+        self._luck = Luck(scenario, self.world.seeds, self.world.episodes)
+        self._shape = (self.world.batch, scenario.providers, 2)
+        self._lay_out()
+        self.even = True
+
+    @property
+    def slots(self) -> Array:
+        """Number of slots that each row has played, int64 (B,)."""
+        return self._luck.slot.astype(np.int64)
 
     @property
     def done(self) -> bool:
-        """Whether all slots of the horizon have been played."""
+        """Whether some row has played all slots of the horizon; with equal starts, all have."""
+        if not self.even:
+            return bool(self._luck.slot.max() >= self.scenario.slots)
         return self.slot >= self.scenario.slots
 
-    def step(self, allocation: Array) -> Outcome:
+    def restart(self, rows: Array, seeds: Sequence[int], episodes: Sequence[int]) -> None:
+        """Begin new runs in some rows; the others go on as if nothing had happened.
+
+        Args:
+            rows: bool (B,).
+            seeds: One per row that begins anew.
+            episodes: Likewise.
+
+        Raises:
+            ValueError: A seed or episode is not allowed, or a world cannot be played. Nothing has
+                then changed.
+        """
+        count = int(rows.sum())
+        require(len(seeds) == count, "number of seeds", len(seeds), f"{count}, one per row")
+        fresh = draw_world(self.scenario, seeds, episodes)
+        if rows.all():
+            self.world = fresh
+            self._luck = Luck(self.scenario, seeds, episodes)
+            self.slot, self.even = 0, True
+        else:
+            self.world.overwrite(rows, fresh)
+            self._luck.restart(rows, seeds, episodes)
+            self.even = False
+        self._lay_out()
+
+    def step(self, allocation: Array, playing: Array | None = None) -> Outcome:
         """Play one slot.
 
         Args:
             allocation: Worker of each task, int (B, M, S) in 0..N, N meaning defer.
+            playing: Rows that take part, bool (B,); None: all. The others must defer, and stay
+                where they are.
 
         Returns:
             The outcome of the slot.
@@ -55,13 +97,26 @@ class Market:
             ValueError: Wrong shape, dtype or range.
             RuntimeError: The horizon is over.
         """
+        choices = check_choices("allocation", allocation, self._shape, self.scenario.workers)
+        return self.play(choices, playing)
+
+    def play(self, choices: Array, playing: Array | None = None) -> Outcome:
+        """Play one slot with choices that :func:`check_choices` has seen; else as :meth:`step`."""
         if self.done:
             raise RuntimeError(f"the run is over: all {self.scenario.slots} slots are played.")
-        shape = (self.world.batch, self.scenario.providers, 2)
-        choices = check_choices("allocation", allocation, shape, self.scenario.workers)
-        outcome = play_slot(self.world, choices, *self._luck.next_slot())
+        luck = self._luck
+        if self._compiled is not None:
+            outcome = self._compiled.play(choices)
+        else:
+            outcome = play_slot(self.world, choices, luck.shock(), luck.priority)
+        luck.next_slot(playing)
+        self.even = self.even and playing is None
         self.slot += 1
         return outcome
+
+    def _lay_out(self) -> None:
+        loops = kernel()
+        self._compiled = loops and CompiledSlot(loops, self.world, self._luck)
 
 
 def check_choices(name: str, choices: object, shape: tuple[int, ...], workers: int) -> Array:
@@ -80,20 +135,29 @@ def check_choices(name: str, choices: object, shape: tuple[int, ...], workers: i
         ValueError: Says the name, the value, what is allowed, and where.
     """
     array = np.asarray(choices)
-    if array.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name} has dtype {array.dtype}: integers are allowed (a worker 0..{workers - 1}, "
-            f"or {workers} to defer); got {_short(choices)}."
-        )
+    if array.dtype != np.int64:
+        if array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{name} has dtype {array.dtype}: integers are allowed (a worker 0..{workers - 1}, "
+                f"or {workers} to defer); got {_short(choices)}."
+            )
+        if array.size and array.max() > workers:  # before a large unsigned one wraps round
+            _refuse(name, array, workers)
+        array = array.astype(np.int64)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}: {shape} is allowed.")
-    if array.size and (array.min() < 0 or array.max() > workers):
-        where = tuple(int(i) for i in np.argwhere((array < 0) | (array > workers))[0])
-        at = f"{name}[{', '.join(map(str, where))}]" if where else name
-        raise ValueError(
-            f"{at} = {array[where]}: a worker 0..{workers - 1} or {workers} (defer) is allowed."
-        )
-    return array.astype(np.int64, copy=False)
+    # As unsigned numbers, negative ones are large: one comparison instead of two.
+    if np.count_nonzero(array.view(np.uint64) > workers):
+        _refuse(name, array, workers)
+    return array
+
+
+def _refuse(name: str, array: Array, workers: int) -> None:
+    where = tuple(int(i) for i in np.argwhere((array < 0) | (array > workers))[0])
+    at = f"{name}[{', '.join(map(str, where))}]" if where else name
+    raise ValueError(
+        f"{at} = {array[where]}: a worker 0..{workers - 1} or {workers} (defer) is allowed."
+    )
 
 
 def _short(value: object) -> str:

@@ -21,7 +21,7 @@ from distmllm_env.policy import (
     require_policy,
 )
 from distmllm_env.scenario import Scenario
-from distmllm_env.slot import Outcome
+from distmllm_env.slot import Outcome, Status, expected_profit
 from distmllm_env.world import World
 
 
@@ -42,7 +42,10 @@ class Player:
         self._shape = (world.batch, world.scenario.providers, 2)
         self._workers = world.scenario.workers
         problem = make_problem(world, self.knows)
-        rngs = [stream(seed, world.episode, "policy") for seed in world.seeds]
+        rngs = [
+            stream(seed, episode, "policy")
+            for seed, episode in zip(world.seeds, world.episodes, strict=True)
+        ]
         if getattr(policy, "batched", False):
             self._rows: list[Policy] | None = None
             self._policy = policy
@@ -150,24 +153,39 @@ def play(
     market = Market(scenario, seeds)
     player = Player(policy, market.world)
     b, t, m, n = market.world.batch, scenario.slots, scenario.providers, scenario.workers
-    tasks = (b, t, m, 2)
-    kept = {name: np.empty(tasks) for name in _KEPT}
-    kept["load"] = np.empty((b, t, n))
-    allocations, status = np.empty(tasks, np.int16), np.empty(tasks, np.int8)
-    exploring = np.zeros((b, t), bool) if player.exploring is not None else None
+    # Slot by slot in memory, as it is written; handed out with the batch axis first.
+    kept: dict[str, Array] = {name: np.empty((t, b, m, 2), dtype) for name, dtype in _KEPT.items()}
+    kept["load"] = np.empty((t, b, n))
+    kept["exploring"] = np.zeros((t, b), bool)
+    phases = player.exploring is not None
     while not market.done:
         slot = market.slot
         allocation = player.act(Observation(slot))
-        if exploring is not None:
-            exploring[:, slot] = player.exploring
-        outcome = market.step(allocation)
-        allocations[:, slot], status[:, slot] = allocation, outcome.status
-        for name, table in kept.items():
-            table[:, slot] = getattr(outcome, name)
+        if phases:
+            kept["exploring"][slot] = player.exploring
+        outcome = market.play(allocation)
+        kept["allocation"][slot] = allocation
+        for name in ("status", "profit", "latency_s", "energy_j", "load"):
+            kept[name][slot] = getattr(outcome, name)
         player.update(outcome, allocation)
         if progress is not None:
             progress(1)
-    return Run(market.world, allocations, status, exploring=exploring, **kept)
+    for t0 in range(0, t, _CHUNK):
+        part = slice(t0, t0 + _CHUNK)
+        admitted = kept["status"][part] == Status.ADMITTED
+        mean = expected_profit(market.world, kept["allocation"][part], admitted)
+        kept["expected_profit"][part] = mean
+    tables: dict[str, Any] = {name: table.swapaxes(0, 1) for name, table in kept.items()}
+    return Run(market.world, **tables | ({} if phases else {"exploring": None}))
 
 
-_KEPT = ("profit", "expected_profit", "latency_s", "energy_j")
+_CHUNK = 64  # slots whose means are looked up at once
+
+_KEPT: dict[str, type] = {
+    "allocation": np.int16,
+    "status": np.int8,
+    "profit": float,
+    "expected_profit": float,
+    "latency_s": float,
+    "energy_j": float,
+}

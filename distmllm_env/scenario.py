@@ -76,18 +76,21 @@ class Distribution:
             return list(self.values)
         return {"kind": self.kind, "low": self.low, "high": self.high}
 
-    def draw(self, rng: Callable[[], np.random.Generator], count: int) -> np.ndarray:
-        """Draw ``count`` values, shape ``(count,)``.
+    def draw(self, uniform: Callable[[int], np.ndarray], count: int) -> np.ndarray:
+        """Draw ``count`` values for each row of a batch.
 
         Args:
-            rng: Makes the generator; constants and lists do not call it.
+            uniform: Gives numbers uniform on [0, 1), shape (B, count), for a count; constants and
+                lists do not call it.
             count: How many. The first values do not depend on it.
+
+        Returns:
+            (B, count), or (count,) where all rows are alike.
         """
         if self.kind == "uniform":
-            return rng().uniform(self.low, self.high, count)
+            return self.low + (self.high - self.low) * uniform(count)
         if self.kind == "integers":
-            low, high = int(self.low), int(self.high)
-            return rng().integers(low, high, count, endpoint=True).astype(float)
+            return self.low + np.floor((self.high - self.low + 1.0) * uniform(count))
         if self.kind == "values":
             return np.array(self.values)
         return np.full(count, self.low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -9,11 +10,9 @@ import numpy as np
 
 from distmllm_env import equations
 from distmllm_env.equations import Array
+from distmllm_env.layout import Layout
 from distmllm_env.scenario import ENC, LLM
 from distmllm_env.world import World
-
-TOLERANCE = 1e-9
-"""A load may exceed a capacity by this much: sums of real demands carry rounding."""
 
 
 class Status(IntEnum):
@@ -37,8 +36,6 @@ class Outcome:
         admitted: ``status == ADMITTED``, bool (B, M, S).
         profit: Equation (3) with this slot's noise, less the transfer cost, (B, M, S). The
             transfer cost is charged to the LLM task, which receives the tensor.
-        expected_profit: The same with the noise averaged out, given who was admitted, (B, M, S).
-            Pseudo-regret is counted with it; policies never see it.
         latency_s: Seconds, (B, M, S).
         energy_j: Joules, (B, M, S).
         load: Admitted demand of both stages, (B, N).
@@ -47,105 +44,170 @@ class Outcome:
     status: Array
     admitted: Array
     profit: Array
-    expected_profit: Array
     latency_s: Array
     energy_j: Array
     load: Array
 
 
-def play_slot(world: World, allocation: Array, z: Array, priority: Array) -> Outcome:
+def play_slot(
+    world: World,
+    allocation: Array,
+    shock: Array | None,
+    priority: Callable[[Array], Array],
+) -> Outcome:
     """Play one slot.
 
     Args:
         world: The true tables.
-        allocation: Chosen worker of each task, int (B, M, S); N means defer.
-        z: Standardised noise of latency and energy, (B, M, S, 2).
-        priority: Drop order under overload, (B, M, S): the lowest is dropped first.
+        allocation: Chosen worker of each task, int64 (B, M, S); N means defer.
+        shock: What noise does to each task, see :func:`.equations.noise_effect`, (B, M, S, 2):
+            factors of latency and energy, or a term in [..., 0] that is added to the profit.
+            None: no noise.
+        priority: Drop order under overload: gives flat indices of tasks their priorities, uint64;
+            the lowest is dropped first. Only asked about tasks on overloaded workers.
 
     Returns:
-        The outcome. Sections 2.1 of the paper for the rewards; ASSUMPTIONS A11 to A16 for the rest.
+        The outcome. Section 2.1 of the paper for the rewards; ASSUMPTIONS A11 to A16 for the rest.
     """
     scenario, at = world.scenario, world.layout
     market, noise = scenario.market, scenario.noise
-    pair, cell = at.pair + allocation, at.cell + allocation
+    workers = scenario.workers
+    cell = at.cell + allocation
+    if at.runs is None:
+        admitted = allocation < workers
+        load = np.bincount(cell.ravel(), at.demand.ravel(), at.limit.size)
+        status = admitted.astype(np.int8)  # ADMITTED is 1, DEFERRED is 0
+    else:
+        admitted = at.runs.take(at.pair + allocation)
+        load = np.bincount(cell.ravel(), (at.demand * admitted).ravel(), at.limit.size)
+        status = admitted.astype(np.int8)
+        status[(allocation < workers) > admitted] = Status.INFEASIBLE
 
-    placed = allocation < scenario.workers
-    feasible = at.feasible.take(pair)
-    runs = feasible & placed
-    load = np.bincount(cell.ravel(), (at.demand * runs).ravel(), minlength=at.capacity.size)
-    over = load > at.capacity + TOLERANCE
     stretch = None
-    admitted = runs
-    if over.any():
+    over = load > at.limit
+    if np.count_nonzero(over):
         if market.overload == "share":
             # Only where it is over: 0 / 0 elsewhere, and loads that are a rounding error too high.
             stretch = np.divide(load, at.capacity, out=np.ones_like(load), where=over).take(cell)
-        elif market.overload == "reject_all":
-            admitted = runs & ~over.take(cell)
         else:
-            contested = runs & over.take(cell)
-            admitted = runs & ~_dropped(contested, cell, at.demand, at.capacity, priority)
+            contested = np.flatnonzero(over.take(cell) & admitted)
+            if market.overload == "reject_all":
+                dropped, load[over] = contested, 0.0
+            else:
+                dropped = _drop(contested, cell, at, priority, load)
+            admitted.reshape(-1)[dropped] = False
+            status.reshape(-1)[dropped] = Status.REJECTED
 
-    status = np.where(admitted, np.int8(Status.ADMITTED), np.int8(Status.REJECTED))
-    status[~feasible] = Status.INFEASIBLE
-    status[~placed] = Status.DEFERRED
-
-    latency = np.where(admitted, at.latency_s.take(pair), 0.0)
-    energy = np.where(admitted, at.energy_j.take(pair), 0.0)
-    price = at.price.take(at.worker + allocation)
-    weight = at.weight_per_s
-    if stretch is None:
-        expected = at.mean_profit.take(pair)
-    else:
-        latency = latency * stretch
-        gain = equations.mean_latency_reward(scenario.reward, weight, latency, noise)
-        expected = at.value + gain - price * energy
-
-    if noise.on == "latency_energy" and noise.std > 0:
-        factor = equations.noise_factor(noise.distribution, noise.std, z)
-        latency = latency * factor[..., 0]
-        energy = energy * factor[..., 1]
-    profit = equations.profit(scenario.reward, weight, at.value, latency, price, energy)
-    if noise.on == "reward":
-        profit = profit + noise.std * z[..., 0]
-    profit = np.where(admitted, profit, 0.0)
-    expected = np.where(admitted, expected, 0.0)
+    used = at.pace.take(at.choice + allocation, axis=0)  # latency and energy, side by side
+    if at.work is not None:
+        used *= at.work
+    if shock is not None and noise.on == "latency_energy":
+        used *= shock
+    idle = ~admitted
+    np.copyto(used.view(np.complex128)[..., 0], 0.0, where=idle)  # both numbers of a task at once
+    latency, energy = used[..., 0], used[..., 1]
+    if stretch is not None:
+        latency *= stretch
+    price = at.price.take(cell if at.cell is at.worker else at.worker + allocation)
+    profit = equations.profit(scenario.reward, at.weight_per_s, at.value, latency, price, energy)
+    if shock is not None and noise.on == "reward":
+        profit += shock[..., 0]
+    np.copyto(profit, 0.0, where=idle)
     if market.transfer_cost_per_mb > 0:
-        apart = admitted.all(axis=2) & (allocation[:, :, ENC] != allocation[:, :, LLM])
-        profit[:, :, LLM] -= world.transfer_cost * apart
-        expected[:, :, LLM] -= world.transfer_cost * apart
+        profit[:, :, LLM] -= _transfer(world, allocation, admitted)
 
-    served = np.bincount(
-        (at.worker + allocation).ravel(), (at.demand * admitted).ravel(), minlength=at.price.size
-    ).reshape(world.batch, -1)[:, :-1]
-    return Outcome(status, admitted, profit, expected, latency, energy, served)
+    pools = load.reshape(world.batch, -1, scenario.workers + 1)[:, :, :-1]
+    total = pools[:, 0] if pools.shape[1] == 1 else pools[:, 0] + pools[:, 1]
+    return Outcome(status, admitted, profit, latency, energy, total)
 
 
-def _dropped(contested: Array, cell: Array, demand: Array, capacity: Array, key: Array) -> Array:
-    """Which tasks fall when each overloaded worker drops random tasks until its load fits.
+def expected_profit(world: World, allocation: Array, admitted: Array) -> Array:
+    """Return the profit of slots with their noise averaged out, given who was admitted.
 
-    Tasks are dropped by rising ``key``, so those that stay are a prefix by falling ``key``: as many
-    as fit before the first that does not. Sums run per worker, never across rows, so that a row of
-    a batch gives the same bits as a single run.
+    Pseudo-regret is counted with it; policies never see it.
 
     Args:
-        contested: Tasks on overloaded workers, bool (B, M, S).
-        cell: Flat index of the worker's capacity pool, (B, M, S).
-        demand: (B, M, S).
-        capacity: Flat, indexed by ``cell``.
-        key: Uniform random numbers, (B, M, S).
+        world: The true tables.
+        allocation: Chosen worker of each task, int (..., B, M, S); N means defer.
+        admitted: Whose tasks ran, bool (..., B, M, S).
+
+    Returns:
+        (..., B, M, S); 0 for tasks that were not admitted.
     """
-    task = np.flatnonzero(contested)
-    where = cell.ravel()[task]
-    order = np.lexsort((-key.ravel()[task], where))
-    task, where = task[order], where[order]
-    _, start, group, count = np.unique(
-        where, return_index=True, return_inverse=True, return_counts=True
+    scenario = world.scenario
+    batch, m, columns = world.batch, scenario.providers, scenario.workers + 1
+    rows = np.arange(batch * 2 * m).reshape(batch, 2, m).transpose(0, 2, 1) * columns
+    pair = rows + allocation  # into tables (B, S, M, N + 1)
+    expected = np.where(admitted, world.mean_profit.take(pair), 0.0)
+    if scenario.market.overload == "share":
+        for at in np.ndindex(allocation.shape[:-3]):
+            _stretch(world, allocation[at], admitted[at], pair[at], expected[at])
+    if scenario.market.transfer_cost_per_mb > 0:
+        expected[..., LLM] -= _transfer(world, allocation, admitted)
+    return expected
+
+
+def _stretch(
+    world: World, allocation: Array, admitted: Array, pair: Array, expected: Array
+) -> None:
+    """Put the mean profit at the stretched latency where a worker is overloaded, in one slot."""
+    scenario, at = world.scenario, world.layout
+    cell = at.cell + allocation
+    load = np.bincount(cell.ravel(), (at.demand * admitted).ravel(), at.limit.size)
+    slow = (load > at.limit).take(cell) & admitted
+    latency = world.latency_s.take(pair[slow]) * (load.take(cell[slow]) / at.capacity[cell[slow]])
+    gain = equations.mean_latency_reward(
+        scenario.reward, at.weight_per_s[slow], latency, scenario.noise
     )
-    rank = np.arange(task.size) - start[group]
-    table = np.zeros((count.size, count.max()))
-    table[group, rank] = demand.ravel()[task]
-    filled = table.cumsum(axis=1)[group, rank]
-    dropped = np.zeros(contested.size, bool)
-    dropped[task] = filled > capacity[where] + TOLERANCE
-    return dropped.reshape(contested.shape)
+    paid = at.price.take((at.worker + allocation)[slow]) * world.energy_j.take(pair[slow])
+    expected[slow] = at.value[slow] + gain - paid
+
+
+def _transfer(world: World, allocation: Array, admitted: Array) -> Array:
+    """Transfer cost of each provider, (..., B, M)."""
+    apart = allocation[..., ENC] != allocation[..., LLM]
+    return world.transfer_cost * (admitted[..., ENC] & admitted[..., LLM] & apart)
+
+
+def _drop(
+    task: Array, cell: Array, at: Layout, priority: Callable[[Array], Array], load: Array
+) -> Array:
+    """Which tasks fall when each overloaded worker drops random tasks until its load fits.
+
+    Tasks are dropped by rising priority, so those that stay are a prefix by falling priority: as
+    many as fit before the first that does not. Sums run per worker, never across rows, so that a
+    row of a batch gives the same bits as a single run.
+
+    Args:
+        task: Flat indices of the tasks on overloaded workers.
+        cell: Flat index of each task's capacity pool, (B, M, S).
+        at: Layout of the world.
+        priority: As in :func:`play_slot`.
+        load: Load of each pool, flat; brought down to what stays.
+
+    Returns:
+        Flat indices of the tasks that fall.
+    """
+    where = cell.reshape(-1).take(task)
+    bits = load.size.bit_length()
+    falling = ~priority(task) >> np.uint64(bits)
+    order = (where.astype(np.uint64) << np.uint64(64 - bits) | falling).argsort()
+    task, where = task.take(order), where.take(order)
+    begins = np.ones(where.size, bool)
+    np.not_equal(where[1:], where[:-1], out=begins[1:])
+    first = np.flatnonzero(begins)
+    group = begins.cumsum()
+    group -= 1
+    rank = np.arange(where.size)
+    rank -= first.take(group)
+    # One column per worker: its demands by falling priority, summed up.
+    height = int(rank.max()) + 1
+    filled = np.zeros((height, first.size))
+    place = rank * first.size + group
+    filled.reshape(-1)[place] = at.demand.reshape(-1).take(task)
+    for r in range(1, height):
+        filled[r] += filled[r - 1]
+    pool = where.take(first)
+    stays = filled <= at.limit.take(pool)
+    load[pool] = (filled * stays).max(axis=0)
+    return task[~stays.reshape(-1).take(place)]

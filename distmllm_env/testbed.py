@@ -66,12 +66,13 @@ def testbed_tables(scenario: Scenario, draw: dict[str, Array]) -> tuple[Array, A
                 energy[:, ENC, m, w] = device.encode_energy_j(app.encoder) * p**2
             if device.why_infeasible(app.llm) is None:
                 upload = 8.0 * draw["tensor_bytes"][:, m] / rate[w]
-                for b, scale in enumerate(draw["output_scale"][:, m]):
-                    tokens = app.output_tokens * scale
-                    compute = device.generate_time_s(app.llm, app.prompt_tokens, tokens)
-                    latency[b, LLM, m, w] = upload[b] + compute / p[b]
-                    joule = device.generate_energy_j(app.llm, app.prompt_tokens, tokens)
-                    energy[b, LLM, m, w] = joule * p[b] ** 2
+                tokens = app.output_tokens * draw["output_scale"][:, m]
+                prompt = app.llm, app.prompt_tokens, 0.0
+                decode_s = tokens / device.number("decode_rate", app.llm).value
+                decode_j = tokens * device.number("decode_energy", app.llm).value
+                compute = device.generate_time_s(*prompt) + decode_s
+                latency[:, LLM, m, w] = upload + compute / p
+                energy[:, LLM, m, w] = (device.generate_energy_j(*prompt) + decode_j) * p**2
     speed = np.array([_reference_rate(worker.device) for worker in workers])
     relative = speed / speed.max() if speed.any() else np.ones(n)  # nobody runs it: p_n alone
     return latency, energy, draw["performance"] * relative

@@ -12,12 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from distmllm_agents.mapping import SOLVERS, Mapping, solve_sequential
+from distmllm_agents.mapping import SOLVERS, Mapping, MappingBatch, solve_sequential_batch
 from distmllm_agents.mapping.problem import (
     Array,
     MappingProblem,
     disaggregated,
+    disaggregated_batch,
     monolithic,
+    monolithic_batch,
     to_allocation,
 )
 from distmllm_agents.mapping.sequential import ORDERS
@@ -80,8 +82,7 @@ class DistMLLM:
         if mapping != "sequential" and (worker_order != "index" or refill):
             raise ValueError(f"worker_order and refill have no effect with mapping = {mapping!r}.")
         self._solve = SOLVERS[mapping]
-        if mapping == "sequential":
-            self._solve = partial(solve_sequential, order=worker_order, refill=refill)
+        self._solve_batch = partial(solve_sequential_batch, order=worker_order, refill=refill)
 
     def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
         """Lines 1 and 2: all estimates start at 0, epoch 1 starts with exploration."""
@@ -90,6 +91,8 @@ class DistMLLM:
         self._runs = problem.feasible
         self.estimate = np.zeros((batch, 2, m, n))
         self.samples = np.zeros((batch, 2, m, n), int)
+        rows = np.arange(batch * 2 * m).reshape(batch, 2, m).transpose(0, 2, 1)
+        self._row = rows * n  # where each task's line begins in these tables
         self.epoch = np.ones(batch, int)
         self.exploring = np.ones(batch, bool)
         self._explore = self._explore_length(problem)
@@ -102,8 +105,8 @@ class DistMLLM:
         """Lines 3 to 15: explore in a round robin (line 6) or dispatch by the mapping (13)."""
         over = self._left == 0
         commit, renew = over & self.exploring, over & ~self.exploring
-        for b in np.flatnonzero(commit).tolist():  # line 11
-            self._plan[b] = self._map(b)
+        if commit.any():
+            self._plan[commit] = self._map(np.flatnonzero(commit))  # line 11
         self.exploring = (self.exploring & ~commit) | renew
         self._left[commit] = self.exploit_base ** self.epoch[commit]  # line 12
         self.epoch[renew] += 1  # line 3
@@ -115,12 +118,17 @@ class DistMLLM:
         self._left -= 1
         learns = np.ones_like(self.exploring) if self.learn_always else self.exploring
         self._walk += self.exploring
-        b, m, s = np.nonzero(feedback.admitted & learns[:, None, None])
-        pair = (b, s, m, feedback.allocation[b, m, s])
-        self.samples[pair] += 1
-        divisor = self.epoch[b] if self.estimator == "paper" else self.samples[pair]
-        old = self.estimate[pair]
-        self.estimate[pair] = (old * (divisor - 1) + feedback.profit[b, m, s]) / divisor
+        if not learns.any():
+            return
+        sampled = feedback.admitted & learns[:, None, None]
+        pair = (self._row + feedback.allocation)[sampled]
+        samples, estimate = self.samples.reshape(-1), self.estimate.reshape(-1)
+        samples[pair] += 1
+        if self.estimator == "paper":
+            divisor = np.broadcast_to(self.epoch[:, None, None], sampled.shape)[sampled]
+        else:
+            divisor = samples[pair]
+        estimate[pair] = (estimate[pair] * (divisor - 1) + feedback.profit[sampled]) / divisor
 
     def _explore_length(self, problem: Problem) -> Array:
         if self.explore_slots is not None:
@@ -137,10 +145,21 @@ class DistMLLM:
         runs = np.take_along_axis(self._runs, index, axis=3)[..., 0]
         return np.where(runs, worker[:, None, :], n).transpose(0, 2, 1)
 
-    def _map(self, b: int) -> Array:
+    def _map(self, rows: Array) -> Array:
+        """Map the tasks of ``rows``, int (R,), by their estimates: allocations (R, M, S)."""
+        if self.mapping == "sequential":
+            choice = self._solve_batch(self._mapping_batch(rows)).reshape(len(rows), -1)
+        else:
+            choice = np.stack([self._map_again(b) for b in rows.tolist()])
+        return to_allocation(choice, self._problem.providers, self._problem.workers)
+
+    def _map_again(self, b: int) -> Array:
         # Utilities have moved a little since the last epoch: its solution is where to start.
         mapping = self._mapping[b] = self._solve(self._mapping_problem(b), self._mapping[b])
-        return to_allocation(mapping.choice, self._problem.providers, self._problem.workers)
+        return mapping.choice
+
+    def _mapping_batch(self, rows: Array) -> MappingBatch:
+        return disaggregated_batch(self._problem, self.estimate[rows], rows)
 
     def _mapping_problem(self, b: int) -> MappingProblem:
         return disaggregated(self._problem, self.estimate[b].copy(), b)
@@ -165,6 +184,9 @@ class MonolithicDistMLLM(DistMLLM):
         super().reset(problem, rng)
         both = problem.feasible.all(axis=1, keepdims=True)
         self._runs = np.broadcast_to(both, problem.feasible.shape)
+
+    def _mapping_batch(self, rows: Array) -> MappingBatch:
+        return monolithic_batch(self._problem, self.estimate[rows], rows)
 
     def _mapping_problem(self, b: int) -> MappingProblem:
         return monolithic(self._problem, self.estimate[b], b)

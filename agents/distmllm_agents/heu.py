@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from distmllm_env.equations import Array
+from distmllm_env.layout import TOLERANCE
 from distmllm_env.policy import Feedback, Observation, Problem
 from distmllm_env.scenario import ENC, LLM
-from distmllm_env.slot import TOLERANCE
+from distmllm_env.schema import require
 
 
 class HEU:
@@ -17,6 +18,13 @@ class HEU:
     (strongest first). Provider m starts at position m of the tier of each stage, going round, and
     takes the first worker with room. What finds no room in its tier spills, after all others, to
     any worker with room, and waits if there is none.
+
+    Args:
+        rank_noise: Standard deviation of an error, drawn once per worker, in the performance that
+            the ranks are made from; 0: it knows p_n exactly.
+
+    Raises:
+        ValueError: A negative error.
     """
 
     name = "heu"
@@ -24,9 +32,17 @@ class HEU:
     knows = "performance"
     coordinates = True
 
+    def __init__(self, rank_noise: float = 0.0) -> None:
+        require(rank_noise >= 0, "rank_noise", rank_noise, "at least 0")
+        self.rank_noise = rank_noise
+
     def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
         """Fix the allocation of the whole run."""
-        self._plan = np.stack([_plan(problem, b) for b in range(problem.batch)])
+        assert problem.performance is not None
+        seen = problem.performance
+        if self.rank_noise > 0:
+            seen = seen + self.rank_noise * np.stack([r.normal(size=seen.shape[1]) for r in rng])
+        self._plan = np.stack([_plan(problem, b, seen[b]) for b in range(problem.batch)])
 
     def act(self, observation: Observation) -> Array:
         """Return the fixed allocation."""
@@ -36,9 +52,8 @@ class HEU:
         """Learn nothing."""
 
 
-def _plan(problem: Problem, b: int) -> Array:
-    assert problem.performance is not None
-    p, half = problem.performance[b], problem.workers // 2
+def _plan(problem: Problem, b: int, p: Array) -> Array:
+    half = problem.workers // 2
     weakest_first = np.argsort(p, kind="stable").tolist()
     strongest_first = sorted(weakest_first[half:], key=lambda n: (-p[n], n))
     tiers = {ENC: weakest_first[:half], LLM: strongest_first}

@@ -39,33 +39,46 @@ class UCB:
     def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
         """Forget everything and draw each provider's order of first trials."""
         shape = (problem.batch, problem.providers, 2, problem.workers)
-        self._feasible = problem.feasible.transpose(0, 2, 1, 3)
-        self._defer = ~self._feasible.any(axis=3)
+        feasible = np.ascontiguousarray(problem.feasible.transpose(0, 2, 1, 3))
         self._workers = problem.workers
-        self._width = problem.profit_range if self.scale == "range" else problem.profit_std
+        self._defer = ~feasible.any(axis=3)
+        self._row = np.arange(self._defer.size).reshape(shape[:3]) * problem.workers
+        width = problem.profit_range if self.scale == "range" else problem.profit_std
+        self._width = width[:, None, None, None]
         keys = np.stack([row.random(shape[1:]) for row in rng])
-        self._first = np.where(self._feasible, keys, -np.inf)
-        self._count = np.zeros(shape)
-        self._mean = np.zeros(shape)
+        self._first = np.where(feasible, keys, -np.inf)  # -inf once tried
+        self._trying = True
+        # What cannot run is never chosen; a count of 1 keeps it out of divisions.
+        self._count = np.where(feasible, 0.0, 1.0)
+        self._mean = np.where(feasible, 0.0, -np.inf)
 
     def act(self, observation: Observation) -> Array:
         """Choose the largest index; ties go to the lowest worker."""
         log_t = np.log(max(observation.slot, 1))
-        seen = np.maximum(self._count, 1.0)
-        bonus = self._width[:, None, None, None] * np.sqrt(2.0 * log_t / seen)
-        index = np.where(self._feasible, self._mean + bonus, -np.inf)
-        untried = (self._count == 0) & self._feasible
-        first = np.where(untried, self._first, -np.inf).argmax(axis=3)
-        choice = np.where(untried.any(axis=3), first, index.argmax(axis=3))
-        return np.where(self._defer, self._workers, choice)
+        if self._trying:
+            choice = self._first.argmax(axis=3)
+            tried = self._first.max(axis=3) == -np.inf
+            index = self._mean + self._width * np.sqrt(2.0 * log_t / np.maximum(self._count, 1.0))
+            choice = np.where(tried, index.argmax(axis=3), choice)
+            self._trying = not tried.all()
+        else:
+            index = self._mean + self._width * np.sqrt(2.0 * log_t / self._count)
+            choice = index.argmax(axis=3)
+        choice[self._defer] = self._workers
+        return choice
 
     def update(self, feedback: Feedback) -> None:
         """Update the mean of every chosen pair; rejection is a reward of 0."""
-        b, m, s = np.nonzero(feedback.allocation < self._workers)
-        pair = (b, m, s, feedback.allocation[b, m, s])
-        self._count[pair] += 1
-        step = feedback.profit[b, m, s] - self._mean[pair]
-        self._mean[pair] += step / self._count[pair]
+        pair, profit = self._row + feedback.allocation, feedback.profit
+        if self._defer.any() or (feedback.allocation == self._workers).any():
+            placed = feedback.allocation < self._workers
+            pair, profit = pair[placed], profit[placed]
+        count, mean = self._count.reshape(-1), self._mean.reshape(-1)
+        count[pair] += 1
+        old = mean[pair]
+        mean[pair] = old + (profit - old) / count[pair]
+        if self._trying:
+            self._first.reshape(-1)[pair] = -np.inf
 
 
 class UCBSigma(UCB):

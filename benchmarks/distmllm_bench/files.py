@@ -41,7 +41,7 @@ def save_run(path: Path, run: Run, about: Mapping[str, Any]) -> None:
         **about,
         "scenario": run.world.scenario.to_toml(),
         "seeds": list(run.world.seeds),
-        "episode": run.world.episode,
+        "episodes": list(run.world.episodes),
     }
     tables = {name: getattr(run, name) for name in _TABLES}
     if run.exploring is not None:
@@ -72,5 +72,5 @@ def load_run(path: Path) -> tuple[Run, dict[str, Any]]:
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a recorded run: {error}") from error
     scenario = schema.build(Scenario, tomllib.loads(meta["scenario"]))
-    world = draw_world(scenario, meta["seeds"], meta["episode"])
+    world = draw_world(scenario, meta["seeds"], meta["episodes"])
     return Run(world, exploring=exploring, **tables), meta

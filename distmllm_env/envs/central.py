@@ -30,7 +30,7 @@ class CentralEnv(gymnasium.Env[Array, Array]):
     (``central``).
 
     **Reward** ``welfare`` (default): the sum of all profits of the slot, equation (3) less transfer
-    cost. ``proportional_fair``: see :func:`~distmllm_env.envs.session.rewards`.
+    cost. ``proportional_fair``: see :func:`~distmllm_env.envs.session.shared_reward`.
 
     **Episode** T slots, then truncated; there is no termination. Episode k under seed s is a
     function of (s, k): ``reset(seed=s)`` plays (s, 0), each further ``reset()`` the next k. World
@@ -112,8 +112,7 @@ class CentralEnv(gymnasium.Env[Array, Array]):
             raise ResetNeeded("the episode is over or has not begun: call reset().")
         m, n = self.scenario.providers, self.scenario.workers
         self._session.step(check_choices("action", action, (2 * m,), n).reshape(m, 2))
-        # The shared kinds give every provider the same number; a dispatcher takes it once.
-        reward = float(self._session.rewards()[0])
+        reward = self._session.rewards()[0]  # all providers share it
         return self._session.central_observation(), reward, False, market.done, self._info()
 
     def action_masks(self) -> Array:
@@ -140,5 +139,5 @@ class CentralEnv(gymnasium.Env[Array, Array]):
             "latency_s": last.latency_s[0].copy(),
             "energy_j": last.energy_j[0].copy(),
             "load": last.load[0].copy(),
-            "welfare": session.welfare,
+            "welfare": float(session.welfare[0]),
         }

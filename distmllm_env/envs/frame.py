@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distmllm_env.equations import Array
+from distmllm_env.market import Market
+from distmllm_env.slot import Outcome
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,37 @@ class Frame:
     load: Array
     history: Array
     waiting: Array | None = None
+
+
+def make_frame(
+    market: Market,
+    row: int,
+    allocation: Array,
+    outcome: Outcome,
+    history: Array,
+    waiting: Array | None = None,
+) -> Frame:
+    """Gather what the picture of one row of a market is drawn from.
+
+    Args:
+        market: The market.
+        row: Row of its batch.
+        allocation: Last allocation, (B, M, S).
+        outcome: What it gave.
+        history: Total profit of each slot so far, (slot,).
+        waiting: As in :class:`Frame`.
+    """
+    world, scenario = market.world, market.scenario
+    return Frame(
+        title=f"{scenario.name}, seed {world.seeds[row]}, episode {world.episodes[row]}",
+        slot=int(market.slots[row]),
+        slots=scenario.slots,
+        demand=world.demand[row],
+        capacity=world.capacity[row, :-1],
+        allocation=allocation[row],
+        status=outcome.status[row],
+        profit=outcome.profit[row],
+        load=outcome.load[row],
+        history=history,
+        waiting=waiting,
+    )

@@ -29,9 +29,13 @@ means. Info dictionaries carry the same quantities unscaled.
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 from gymnasium.spaces import Box
 
+from distmllm_env.compiled import kernel
 from distmllm_env.equations import Array
 from distmllm_env.scenario import Scenario
 from distmllm_env.slot import Outcome, Status
@@ -80,7 +84,9 @@ def space(kind: str, providers: int, workers: int) -> Box:
 
 
 class Observer:
-    """Builds observations of a batch of runs; what holds for the run is scaled once.
+    """Builds observations of a batch of runs.
+
+    What holds for the run is written into a template once; a slot copies it and fills in the rest.
 
     Args:
         world: The world that is played.
@@ -88,66 +94,133 @@ class Observer:
 
     def __init__(self, world: World) -> None:
         scenario, capacity = world.scenario, world.capacity[:, :-1]
-        self._scenario = scenario
-        self._capacity = capacity
+        self._world = world
+        self._sizes = (scenario.providers, scenario.workers)
+        self._slots = scenario.slots
+        self._value = value_scale(scenario)
         self._scale = np.maximum(world.demand.max(axis=1), capacity.max(axis=1))[:, None]
+        # A worker of capacity 0 never has a load: any divisor gives its 0.
+        self._capacity = np.where(capacity > 0, capacity, 1.0)
+
+    def central(self, slot: int | Array, allocation: Array, last: Outcome) -> Array:
+        """Return what the dispatcher sees, float32 (B, D).
+
+        Args:
+            slot: Slots played, by all rows or by each, (B,).
+            allocation: Choices of the last slot, (B, M, S).
+            last: What it gave.
+        """
+        at, template = self._central
+        loops = kernel()
+        if loops is not None:
+            return self._fill(loops.central, at, template, slot, allocation, last)
+        view, batch = template.copy(), len(template)
+        view[:, 0] = slot / self._slots
+        np.divide(last.load, last.load + self._capacity, out=view[:, at["last_load"]])
+        tasks = allocation.reshape(batch, -1)
+        np.divide(tasks, self._sizes[1], out=view[:, at["last_choice"]])
+        profit = last.profit.reshape(batch, -1)
+        np.divide(profit, np.abs(profit) + self._value, out=view[:, at["last_profit"]])
+        view[:, at["last_admitted"]] = last.admitted.reshape(batch, -1)
+        return view
+
+    def providers(self, slot: int | Array, allocation: Array, last: Outcome) -> Array:
+        """Return what each provider sees, float32 (B, M, D); arguments as in :meth:`central`."""
+        return self._each(self._provider, slot, allocation, last)
+
+    def turns(self, slot: int | Array, allocation: Array, last: Outcome) -> Array:
+        """Return what each provider sees in turn, float32 (B, M, D).
+
+        ``stage``, ``room`` and ``mask`` change from turn to turn and are 0 here.
+        """
+        return self._each(self._sequential, slot, allocation, last)
+
+    @property
+    def scale(self) -> float:
+        """K of the first row, the largest demand or capacity of the run."""
+        return float(self._scale[0, 0])
+
+    def _each(
+        self,
+        kind: tuple[dict[str, slice], Array],
+        slot: int | Array,
+        allocation: Array,
+        last: Outcome,
+    ) -> Array:
+        at, template = kind
+        loops = kernel()
+        if loops is not None:
+            return self._fill(loops.each, at, template, slot, allocation, last)
+        view = template.copy()
+        view[:, :, 0] = np.reshape(slot, (-1, 1)) / self._slots
+        load = last.load / (last.load + self._capacity)
+        view[:, :, at["last_load"]] = load[:, None]
+        np.divide(allocation, self._sizes[1], out=view[:, :, at["last_choice"]])
+        profit = last.profit
+        np.divide(profit, np.abs(profit) + self._value, out=view[:, :, at["last_profit"]])
+        view[:, :, at["last_admitted"]] = last.admitted
+        return view
+
+    def _fill(
+        self,
+        loop: Any,
+        at: dict[str, slice],
+        template: Array,
+        slot: int | Array,
+        allocation: Array,
+        last: Outcome,
+    ) -> Array:
+        view = np.empty_like(template)
+        progress = slot if isinstance(slot, np.ndarray) else np.array([slot])
+        begins = (
+            at["last_load"].start,
+            at["last_choice"].start,
+            at["last_profit"].start,
+            at["last_admitted"].start,
+        )
+        loop(
+            view, template, progress, self._slots, allocation, last.load, last.profit,
+            last.admitted, self._capacity, self._value, begins,
+        )  # fmt: skip
+        return view
+
+    @cached_property
+    def _central(self) -> tuple[dict[str, slice], Array]:
+        at = fields("central", *self._sizes)
+        template = np.zeros((self._world.batch, at["last_admitted"].stop), np.float32)
+        for name, value in self._fixed().items():
+            template[:, at[name]] = value
+        return at, template
+
+    @cached_property
+    def _provider(self) -> tuple[dict[str, slice], Array]:
+        at, template = self._template("provider")
+        template[:, :, at["mask"]] = masks(self._world).reshape(*template.shape[:2], -1)
+        return at, template
+
+    @cached_property
+    def _sequential(self) -> tuple[dict[str, slice], Array]:
+        return self._template("sequential")
+
+    def _template(self, kind: str) -> tuple[dict[str, slice], Array]:
+        at = fields(kind, *self._sizes)
+        batch, m = self._world.demand.shape
+        template = np.zeros((batch, m, at["mask"].stop), np.float32)
+        for name, value in self._fixed().items():
+            own = name in ("demand", "data")
+            template[:, :, at[name]] = value[:, :, None] if own else value[:, None]
+        return at, template
+
+    def _fixed(self) -> dict[str, Array]:
+        world = self._world
         price = world.price[:, :-1]
         top_price = price.max(axis=1, keepdims=True)
-        self._demand = world.demand / self._scale
-        self._data = world.data_bytes / world.data_bytes.max(axis=1, keepdims=True)
-        workers = [capacity / self._scale, price / np.where(top_price > 0, top_price, 1.0)]
-        self._workers = np.concatenate(workers, axis=1)
-        self._masks = masks(world).reshape(world.batch, scenario.providers, -1)
-        self._value = value_scale(scenario)
-
-    def central(self, slot: int, allocation: Array, last: Outcome) -> Array:
-        """Return what the dispatcher sees, float32 (B, D)."""
-        batch = allocation.shape[0]
-        parts = [
-            np.full((batch, 1), slot / self._scenario.slots),
-            self._demand,
-            self._data,
-            self._workers,
-            self._load(last),
-            *(part.reshape(batch, -1) for part in self._last(allocation, last)),
-        ]
-        return np.concatenate(parts, axis=1, dtype=np.float32)
-
-    def providers(self, slot: int, allocation: Array, last: Outcome) -> Array:
-        """Return what each provider sees, float32 (B, M, D)."""
-        return np.concatenate(
-            [self._common(slot, allocation, last), self._masks], axis=2, dtype=np.float32
-        )
-
-    def turn(self, slot: int, allocation: Array, last: Outcome, room: Array, stage: int) -> Array:
-        """Return what each provider would see at its turn, without the mask, float32 (B, M, D)."""
-        batch, m = self._demand.shape
-        left = np.maximum(room, 0.0) / self._scale
-        extra = np.concatenate([np.full((batch, 1), float(stage)), left], axis=1)
-        wide = np.broadcast_to(extra[:, None], (batch, m, extra.shape[1]))
-        return np.concatenate(
-            [self._common(slot, allocation, last), wide], axis=2, dtype=np.float32
-        )
-
-    def _common(self, slot: int, allocation: Array, last: Outcome) -> Array:
-        batch, m = self._demand.shape
-        shared = np.concatenate([self._workers, self._load(last)], axis=1)
-        parts = [
-            np.full((batch, m, 1), slot / self._scenario.slots),
-            self._demand[:, :, None],
-            self._data[:, :, None],
-            np.broadcast_to(shared[:, None], (batch, m, shared.shape[1])),
-            *self._last(allocation, last),
-        ]
-        return np.concatenate(parts, axis=2)
-
-    def _load(self, last: Outcome) -> Array:
-        total = last.load + self._capacity
-        return last.load / np.where(total > 0, total, 1.0)
-
-    def _last(self, allocation: Array, last: Outcome) -> tuple[Array, Array, Array]:
-        profit = last.profit / (np.abs(last.profit) + self._value)
-        return allocation / self._scenario.workers, profit, last.admitted.astype(float)
+        return {
+            "demand": world.demand / self._scale,
+            "data": world.data_bytes / world.data_bytes.max(axis=1, keepdims=True),
+            "capacity": world.capacity[:, :-1] / self._scale,
+            "price": price / np.where(top_price > 0, top_price, 1.0),
+        }
 
 
 def masks(world: World) -> Array:
@@ -168,8 +241,8 @@ def nothing_yet(world: World) -> tuple[Array, Outcome]:
     """Return the allocation and outcome "before the first slot": all deferred, all 0."""
     scenario = world.scenario
     tasks = (world.batch, scenario.providers, 2)
-    zeros = np.zeros(tasks)
     status = np.full(tasks, Status.DEFERRED, np.int8)
+    profit, latency, energy = (np.zeros(tasks) for _ in range(3))
     load = np.zeros((world.batch, scenario.workers))
-    outcome = Outcome(status, np.zeros(tasks, bool), zeros, zeros, zeros, zeros, load)
+    outcome = Outcome(status, np.zeros(tasks, bool), profit, latency, energy, load)
     return np.full(tasks, scenario.workers), outcome

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, MultiDiscrete
 from pettingzoo import ParallelEnv
 
 from distmllm_env.envs import observation
-from distmllm_env.envs.provider import provider_info
+from distmllm_env.envs.provider import provider_infos
 from distmllm_env.envs.session import RENDER_MODES, Session
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
@@ -87,6 +87,8 @@ class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
             agent: observation.space("provider", m, n) for agent in self.possible_agents
         }
         self.action_spaces = {agent: MultiDiscrete([n + 1] * 2) for agent in self.possible_agents}
+        self._names = set(self.possible_agents)
+        self._usual = [(np.dtype(np.int64), (2,))] * m  # what actions are, if samples of the space
 
     @property
     def scenario(self) -> Scenario:
@@ -130,18 +132,9 @@ class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
         """
         if not self.agents:
             raise ResetNeeded("the episode is over or has not begun: call reset().")
-        agents, n = self.agents, self.scenario.workers
-        table = isinstance(actions, Mapping)
-        require(table, "actions", actions, f"a dictionary with a key for each of {agents}")
-        for agent in actions:
-            if agent not in agents:
-                raise unknown_name("agent in actions", agent, agents)
-        missing = [agent for agent in agents if agent not in actions]
-        if missing:
-            raise ValueError(f"actions lack {', '.join(missing)}: every agent needs one.")
-        choices = [check_choices(f"action of {a}", actions[a], (2,), n) for a in agents]
-        self._session.step(np.stack(choices))
-        rewards = dict(zip(agents, self._session.rewards().tolist(), strict=True))
+        agents = self.agents
+        self._session.step(self._allocation(actions))
+        rewards = dict(zip(agents, self._session.rewards(), strict=True))
         assert self._session.market is not None
         done = self._session.market.done
         observations, infos = self._observations(), self._infos()
@@ -173,7 +166,28 @@ class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
         return dict(zip(self.possible_agents, view[0], strict=True))
 
     def _infos(self) -> dict[str, dict[str, Any]]:
-        return {a: provider_info(self._session, m) for m, a in enumerate(self.possible_agents)}
+        return dict(zip(self.possible_agents, provider_infos(self._session), strict=True))
+
+    def _allocation(self, actions: Any) -> Array:
+        """Check the actions and join them, int64 (M, S)."""
+        agents, n = self.agents, self.scenario.workers
+        if not isinstance(actions, Mapping):
+            require(False, "actions", actions, f"a dictionary with a key for each of {agents}")
+        if actions.keys() != self._names:
+            for agent in actions:
+                if agent not in agents:
+                    raise unknown_name("agent in actions", agent, agents)
+            missing = [agent for agent in agents if agent not in actions]
+            raise ValueError(f"actions lack {', '.join(missing)}: every agent needs one.")
+        chosen = [actions[agent] for agent in agents]
+        forms = [(c.dtype, c.shape) if type(c) is np.ndarray else None for c in chosen]
+        if forms == self._usual:  # checked at once
+            joined = np.concatenate(chosen)
+            if not np.count_nonzero(joined.view(np.uint64) > n):
+                return joined.reshape(-1, 2)
+        names = (f"action of {agent}" for agent in agents)
+        each = [check_choices(k, c, (2,), n) for k, c in zip(names, chosen, strict=True)]
+        return np.stack(each)
 
 
 def agent_names(providers: int) -> list[str]:

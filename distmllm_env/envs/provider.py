@@ -120,7 +120,7 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         allocation[0, self.provider] = own
         self._session.step(allocation[0])
         self._player.update(self._session.outcome, allocation)
-        reward = float(self._session.rewards()[self.provider])
+        reward = self._session.rewards()[self.provider]
         return self._observation(), reward, False, market.done, self._info()
 
     def action_masks(self) -> Array:
@@ -145,7 +145,7 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         info = provider_info(session, self.provider)
         info |= {"seed": session.seed, "episode_index": session.episode}
         info["load"] = session.outcome.load[0].copy()
-        info["welfare"] = session.welfare
+        info["welfare"] = float(session.welfare[0])
         return info
 
 
@@ -161,3 +161,22 @@ def provider_info(session: Session, m: int) -> dict[str, Any]:
         "latency_s": last.latency_s[0, m].copy(),
         "energy_j": last.energy_j[0, m].copy(),
     }
+
+
+def provider_infos(session: Session) -> list[dict[str, Any]]:
+    """Return :func:`provider_info` of every provider, for the price of little more than one."""
+    market, last = session.market, session.outcome
+    assert market is not None
+    slot = market.slot
+    tables = (session.masks, last.profit[0], last.status[0], last.latency_s[0], last.energy_j[0])
+    return [
+        {
+            "slot": slot,
+            "action_mask": mask,
+            "profit": profit,
+            "status": status,
+            "latency_s": latency,
+            "energy_j": energy,
+        }
+        for mask, profit, status, latency, energy in zip(*(t.copy() for t in tables), strict=True)
+    ]

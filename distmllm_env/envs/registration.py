@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import pettingzoo
 
-ENTRY_POINTS = {
-    "DistMLLM-v0": "distmllm_env.envs.central:CentralEnv",
-    "DistMLLM-Provider-v0": "distmllm_env.envs.provider:ProviderEnv",
+ENTRY_POINTS: dict[str, dict[str, Any]] = {
+    "DistMLLM-v0": {
+        "entry_point": "distmllm_env.envs.central:CentralEnv",
+        "vector_entry_point": "distmllm_env.envs.vector:CentralVectorEnv",
+    },
+    "DistMLLM-Provider-v0": {"entry_point": "distmllm_env.envs.provider:ProviderEnv"},
 }
 
 
 def register_envs() -> None:
     """Register every environment; calling it again changes nothing."""
-    for name, entry_point in ENTRY_POINTS.items():
+    for name, entry_points in ENTRY_POINTS.items():
         if name not in gymnasium.registry:
-            gymnasium.register(name, entry_point)
+            gymnasium.register(name, **entry_points)
     if hasattr(pettingzoo, "register"):  # PettingZoo 1.27 and later
         from pettingzoo.env_registry import registration
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from distmllm_env.envs.frame import Frame
 from distmllm_env.equations import Array
+from distmllm_env.layout import TOLERANCE
 from distmllm_env.scenario import ENC, LLM
-from distmllm_env.slot import TOLERANCE, Status
+from distmllm_env.slot import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,14 +13,14 @@ from pettingzoo import AECEnv
 
 from distmllm_env.envs import observation
 from distmllm_env.envs.parallel import agent_names
-from distmllm_env.envs.provider import provider_info
 from distmllm_env.envs.session import RENDER_MODES, Session
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
+from distmllm_env.layout import TOLERANCE
 from distmllm_env.luck import stream
 from distmllm_env.market import check_choices
 from distmllm_env.scenario import Scenario
-from distmllm_env.slot import TOLERANCE, Status
+from distmllm_env.slot import Status
 
 Order = Literal["index", "rotate", "random"]
 ORDERS: tuple[Order, ...] = ("index", "rotate", "random")
@@ -98,6 +98,10 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
             agent: observation.space("sequential", m, n) for agent in self.possible_agents
         }
         self.action_spaces = {agent: Discrete(n + 1) for agent in self.possible_agents}
+        self._index = {agent: i for i, agent in enumerate(self.possible_agents)}
+        at = observation.fields("sequential", m, n)
+        self._defer = n
+        self._fields = (at["stage"].start, at["room"], at["mask"])
 
     @property
     def scenario(self) -> Scenario:
@@ -120,17 +124,25 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         assert session.seed is not None
         self._order_rng = stream(session.seed, session.episode, "order")
         world = session.market.world
-        self._mask_ever = session.masks.astype(bool)
-        self._demand = world.demand[0]
-        pools = 2 if self.scenario.market.capacity == "per_stage" else 1
-        self._capacity = np.tile(world.capacity[0], (pools, 1))
-        self._room = self._capacity.copy()
+        # None where every choice can be served: nothing to leave out.
+        self._ever = [
+            [None if row.all() else row for row in rows] for rows in session.masks.astype(bool)
+        ]
+        self._demand = world.demand[0].tolist()
+        self._pools = 2 if self.scenario.market.capacity == "per_stage" else 1
+        self._hard = self.scenario.market.overload != "share"
+        self._full = np.tile(world.capacity[0], (self._pools, 1))
+        self._scale = session.observer.scale
+        self._full_seen = (self._full[:, :-1] / self._scale).astype(np.float32)
+        self._empty_room()
+        masks = [self._mask(m, 0) for m in range(self.scenario.providers)]
+        self._first_masks = np.array(masks, np.int8)  # of every slot: all workers are free
         self.agents = self.possible_agents[:]
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self._paid = False
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
-        self.infos = {agent: self._info(m, 0) for m, agent in enumerate(self.agents)}
         self._begin_slot()
 
     def step(self, action: int | None) -> None:
@@ -149,17 +161,21 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         if self.truncations[agent]:
             self._was_dead_step(action)
             return
-        choice = int(check_choices("action", action, (), self.scenario.workers))
-        m, stage = self._turns[self._turn]
-        self._place(m, stage, choice)
+        if type(action) is int and 0 <= action <= self._defer:
+            choice = action
+        else:
+            choice = int(check_choices("action", action, (), self._defer))
+        self._place(*self._now, choice)
         self._cumulative_rewards[agent] = 0.0
         self._turn += 1
-        if self._turn < len(self._turns):
-            self.rewards = dict.fromkeys(self.agents, 0.0)
-            self._next_turn()
-        else:
+        if self._turn == len(self._turns):
             self._play_slot()
-        self._accumulate_rewards()
+            self._accumulate_rewards()
+            return
+        if self._paid:
+            self.rewards = dict.fromkeys(self.agents, 0.0)
+            self._paid = False
+        self._next_turn()
 
     def observe(self, agent: str) -> Array:
         """Return what ``agent`` sees for its next task of this slot, float32.
@@ -170,14 +186,19 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         """
         if agent not in self.possible_agents:
             raise unknown_name("agent", agent, self.possible_agents)
-        session, m = self._session, self.possible_agents.index(agent)
-        market = session.market
-        if market is None:
+        if self._session.market is None:
             raise ResetNeeded("there is nothing to see before the first reset().")
-        stage = self._stage_of(m)
-        room = self._room[None, stage % len(self._room), :-1]
-        view = session.observer.turn(market.slot, session.allocation, session.outcome, room, stage)
-        return np.concatenate([view[0, m], self._mask(m, stage)], dtype=np.float32)
+        m = self._index[agent]
+        if m == self._now[0]:
+            stage, mask = self._now[1], self._mask_now
+        else:  # not its turn: its next task is the first one
+            stage, mask = 0, self._mask(m, 0)
+        at_stage, at_room, at_mask = self._fields
+        view = self._views[m].copy()
+        view[at_stage] = stage
+        view[at_room] = self._seen[stage % self._pools]
+        view[at_mask] = mask
+        return view
 
     def last(self, observe: bool = True) -> tuple[Array | None, float, bool, bool, dict[str, Any]]:
         """Return observation, reward, terminated, truncated and info of the agent whose turn it is.
@@ -187,7 +208,14 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         """
         if not self.agents:
             raise ResetNeeded("the episode is over or has not begun: call reset().")
-        return super().last(observe)
+        agent = self.agent_selection
+        return (
+            self.observe(agent) if observe else None,
+            self._cumulative_rewards[agent],
+            self.terminations[agent],
+            self.truncations[agent],
+            self.infos[agent],
+        )
 
     def state(self) -> Array:
         """Return the dispatcher's view of the last slot, float32, within ``state_space``."""
@@ -212,54 +240,96 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         self._turns = [(provider, stage) for provider in order for stage in (0, 1)]
         self._turn = 0
         self._chosen = np.full((m, 2), self.scenario.workers)
-        self._refused = np.zeros((m, 2), np.int8)
+        self._refused: list[tuple[int, int, Status]] = []
+        self._look()
         self._next_turn()
 
+    def _empty_room(self) -> None:
+        """Free all workers. Room is kept as it is, with the tolerance, and as it is seen."""
+        self._room = self._full.tolist()
+        self._limit = list(self._full + TOLERANCE)
+        self._seen = list(self._full_seen.copy())
+
+    def _look(self) -> None:
+        """Make what all providers see of the last slot, once for all turns of the next."""
+        session = self._session
+        assert session.market is not None
+        last = (session.market.slot, session.allocation, session.outcome)
+        self._views = session.observer.turns(*last)[0]
+        # One info a turn: what was shown is the caller's, to keep or to change.
+        first, second = self._shown(), self._shown()
+        for info, mask in zip(first, self._first_masks.copy(), strict=True):
+            info["action_mask"] = mask
+        self.infos = dict(zip(self.possible_agents, first, strict=True))
+        self._next_infos = (first, second)
+
+    def _shown(self) -> list[dict[str, Any]]:
+        """What infos tell each provider of the last slot."""
+        session, last = self._session, self._session.outcome
+        assert session.market is not None
+        slot = session.market.slot
+        tables = (last.profit[0], last.status[0], last.latency_s[0], last.energy_j[0])
+        return [
+            {
+                "slot": slot,
+                "profit": profit,
+                "status": status,
+                "latency_s": latency,
+                "energy_j": energy,
+                "stage": 0,
+            }
+            for profit, status, latency, energy in zip(*(t.copy() for t in tables), strict=True)
+        ]
+
     def _next_turn(self) -> None:
-        m, stage = self._turns[self._turn]
+        self._now = m, stage = self._turns[self._turn]
         agent = self.agent_selection = self.possible_agents[m]
-        self.infos[agent] = self._info(m, stage)
+        self._mask_now = self._mask(m, stage)
+        info = self.infos[agent] = self._next_infos[stage][m]
+        info["stage"] = stage
+        info["action_mask"] = self._mask_now.astype(np.int8)
 
     def _place(self, m: int, stage: int, choice: int) -> None:
-        if self._mask(m, stage)[choice]:
+        if self._mask_now[choice]:
+            pool, demand = stage % self._pools, self._demand[m]
             self._chosen[m, stage] = choice
-            self._room[stage % len(self._room), choice] -= self._demand[m]
+            if choice != self._defer:
+                self._limit[pool][choice] -= demand
+                room = self._room[pool]
+                room[choice] -= demand
+                self._seen[pool][choice] = max(room[choice], 0.0) / self._scale
         else:
-            ever = self._mask_ever[m, stage, choice]
-            self._refused[m, stage] = Status.REJECTED if ever else Status.INFEASIBLE
+            ever = self._ever[m][stage]
+            never = ever is not None and not ever[choice]
+            status = Status.INFEASIBLE if never else Status.REJECTED
+            self._refused.append((m, stage, status))
 
     def _mask(self, m: int, stage: int) -> Array:
-        mask = self._mask_ever[m, stage].copy()
-        if self.scenario.market.overload != "share":
-            mask &= self._room[stage % len(self._room)] + TOLERANCE >= self._demand[m]
-        return mask
+        """Which choices will be admitted, bool (N + 1,)."""
+        ever = self._ever[m][stage]
+        if not self._hard:
+            return np.ones(self._defer + 1, bool) if ever is None else ever.copy()
+        fits: Array = self._limit[stage % self._pools] >= self._demand[m]
+        if ever is not None:
+            fits &= ever
+        return fits
 
     def _play_slot(self) -> None:
         session = self._session
         session.step(self._chosen)
-        refused = self._refused[None] > 0
-        session.outcome.status[refused] = self._refused[None][refused]
-        self.rewards = dict(zip(self.agents, session.rewards().tolist(), strict=True))
-        self._room = self._capacity.copy()
-        for m, agent in enumerate(self.agents):
-            self.infos[agent] = self._info(m, 0)
+        for m, stage, status in self._refused:
+            session.outcome.status[0, m, stage] = status
+        self.rewards = dict(zip(self.agents, session.rewards(), strict=True))
+        self._paid = True
+        self._empty_room()
         assert session.market is not None
         if session.market.done:
+            self._look()
+            self._now = (-1, 0)  # nobody's turn
             self.truncations = dict.fromkeys(self.agents, True)
             self.agent_selection = self.agents[0]
         else:
             self._begin_slot()
-
-    def _info(self, m: int, stage: int) -> dict[str, Any]:
-        info = provider_info(self._session, m)
-        info["stage"] = stage
-        info["action_mask"] = self._mask(m, stage).astype(np.int8)
-        return info
-
-    def _stage_of(self, m: int) -> int:
-        """Stage of provider m's next task: LLM only between its two turns."""
-        between = self._turn < len(self._turns) and self._turns[self._turn] == (m, 1)
-        return 1 if between else 0
 
     def _waiting(self) -> Array:
         placed = np.full((self.scenario.providers, 2), -1)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from distmllm_env.envs import rendering
-from distmllm_env.envs.frame import Frame
+from distmllm_env.envs.frame import make_frame
 from distmllm_env.envs.observation import Observer, masks, nothing_yet
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
@@ -30,7 +30,7 @@ class Session:
     Args:
         scenario: Name, path or :class:`~distmllm_env.scenario.Scenario`.
         reward: ``profit``: each provider's own. ``welfare``: the sum over providers.
-            ``proportional_fair``: see :func:`rewards`.
+            ``proportional_fair``: see :func:`shared_reward`.
         render_mode: ``ansi``, ``rgb_array`` or None.
         overrides: Dotted scenario keys, e.g. ``{"noise.std": 0.2}``.
         **keys: Top-level scenario keys such as ``providers``, ``workers``, ``slots``.
@@ -81,24 +81,28 @@ class Session:
         self.observer = Observer(self.market.world)
         self.masks = masks(self.market.world)[0]  # (M, S, N + 1)
         self.allocation, self.outcome = nothing_yet(self.market.world)
-        self.history: list[float] = []
+        self.own, self.welfare = earnings(self.outcome.profit)
+        self._history: list[float] = []
 
     def step(self, allocation: Array) -> None:
-        """Play one slot with ``allocation``, int (M, S)."""
+        """Play one slot with ``allocation``, int64 (M, S), checked.
+
+        Sets ``own``, each provider's profit, (1, M), and ``welfare``, (1,).
+        """
         assert self.market is not None
         allocation = allocation[None].copy()  # the caller may write into its own again
-        self.outcome = self.market.step(allocation)
+        self.outcome = self.market.play(allocation)
         self.allocation = allocation
-        self.history.append(self.welfare)
+        self.own, self.welfare = earnings(self.outcome.profit)
+        if self.render_mode is not None:
+            self._history.append(float(self.welfare[0]))
 
-    def rewards(self) -> Array:
-        """Return each provider's reward for the last slot, (M,)."""
-        return rewards(self._reward, self.outcome.profit)[0]
-
-    @property
-    def welfare(self) -> float:
-        """Sum of all profits of the last slot, bit for bit the ``welfare`` reward."""
-        return float(rewards("welfare", self.outcome.profit)[0, 0])
+    def rewards(self) -> list[float]:
+        """Return each provider's reward for the last slot."""
+        if self._reward == "profit":
+            return self.own[0].tolist()
+        shared = float(shared_reward(self._reward, self.own, self.welfare)[0])
+        return [shared] * self.scenario.providers
 
     def central_observation(self) -> Array:
         """Return the dispatcher's view, also the global state, float32 (D,).
@@ -120,25 +124,20 @@ class Session:
             return None
         if self.market is None:
             raise ResetNeeded("nothing to render yet: call reset() first.")
-        world = self.market.world
-        frame = Frame(
-            title=f"{self.scenario.name}, seed {self.seed}, episode {self.episode}",
-            slot=self.market.slot,
-            slots=self.scenario.slots,
-            demand=world.demand[0],
-            capacity=world.capacity[0, :-1],
-            allocation=self.allocation[0],
-            status=self.outcome.status[0],
-            profit=self.outcome.profit[0],
-            load=self.outcome.load[0],
-            history=np.array(self.history),
-            waiting=waiting,
+        frame = make_frame(
+            self.market, 0, self.allocation, self.outcome, np.array(self._history), waiting
         )
         return rendering.ansi(frame) if self.render_mode == "ansi" else rendering.rgb_array(frame)
 
 
-def rewards(kind: str, profit: Array) -> Array:
-    """Turn a slot's profits into rewards.
+def earnings(profit: Array) -> tuple[Array, Array]:
+    """Return each provider's profit, (B, M), and the welfare, (B,), of ``profit`` (B, M, S)."""
+    own = profit[..., 0] + profit[..., 1]
+    return own, np.add.reduce(own, axis=1)
+
+
+def shared_reward(kind: str, own: Array, welfare: Array) -> Array:
+    """Return the reward that all providers share.
 
     ``proportional_fair`` is the sum over providers of f(profit), f(x) = ln(1 + x) for x >= 0 and x
     below: concave and increasing, so that the poor count more. Equation (5) is the first-order
@@ -146,15 +145,13 @@ def rewards(kind: str, profit: Array) -> Array:
     not defined, hence the 1 and the straight continuation of slope 1.
 
     Args:
-        kind: One of :data:`REWARDS`.
-        profit: (B, M, S).
+        kind: ``welfare`` or ``proportional_fair``.
+        own: Each provider's profit, (B, M).
+        welfare: Their sum, (B,).
 
     Returns:
-        (B, M); the shared kinds give every provider the same number.
+        (B,).
     """
-    own = profit.sum(axis=2)
-    if kind == "profit":
-        return own
-    if kind == "proportional_fair":
-        own = np.where(own >= 0, np.log1p(np.maximum(own, 0.0)), own)
-    return np.repeat(own.sum(axis=1, keepdims=True), own.shape[1], axis=1)
+    if kind == "welfare":
+        return welfare
+    return np.where(own >= 0, np.log1p(np.maximum(own, 0.0)), own).sum(axis=1)

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from distmllm_agents.distmllm import DistMLLM, DistMLLMFixed, MonolithicDistMLLM
-from distmllm_agents.mapping import SOLVERS, Mapping, MappingProblem
+from distmllm_agents.mapping import (
+    SOLVERS,
+    Mapping,
+    MappingBatch,
+    MappingProblem,
+    solve_sequential_batch,
+)
 from distmllm_agents.oracle import best_allocation
 from distmllm_env import Scenario, Status, draw_world, play
 from distmllm_env.policy import Feedback, Observation, Problem, make_problem
@@ -219,26 +225,32 @@ class TestMapping:
     def test_once_per_epoch_with_the_estimates_of_that_moment(
         self, name: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        calls: list[tuple[np.ndarray, Mapping]] = []
+        calls: list[tuple[np.ndarray, np.ndarray]] = []
+        mappings: list[Mapping] = []
         solver = SOLVERS[name]
 
-        def counting(problem: MappingProblem, previous: Mapping | None, **options: Any) -> Mapping:
-            assert previous is (calls[-1][1] if calls else None)  # where the last epoch ended
-            answer = solver(problem, previous, **options)
-            calls.append((problem.utility.copy(), answer))
-            return answer
+        def counting(problem: MappingProblem, previous: Mapping | None) -> Mapping:
+            assert previous is (mappings[-1] if mappings else None)  # where the last epoch ended
+            mappings.append(solver(problem, previous))
+            calls.append((problem.utility.copy(), mappings[-1].choice))
+            return mappings[-1]
+
+        def counting_batch(batch: MappingBatch, **options: Any) -> np.ndarray:
+            choice = solve_sequential_batch(batch, **options)
+            calls.append((batch.utility[0].copy(), choice[0]))
+            return choice
 
         monkeypatch.setitem(SOLVERS, name, counting)
-        monkeypatch.setattr("distmllm_agents.distmllm.solve_sequential", counting)
+        monkeypatch.setattr("distmllm_agents.distmllm.solve_sequential_batch", counting_batch)
         run = play(Scenario.load("paper"), DistMLLM(mapping=name, explore_slots=5), [0])
         # Epochs start at 0, 7, 16, 29, 50, 87, 156, 289 and 550: eight of them map before 500.
         assert len(calls) == 8
         assert run.exploring is not None
         begins = np.flatnonzero(run.exploring[0, :-1] & ~run.exploring[0, 1:]) + 1
         assert begins.tolist() == [5, 12, 21, 34, 55, 92, 161, 294]
-        for slot, epoch, (_, answer) in zip(begins, range(1, 9), calls, strict=True):
+        for slot, epoch, (_, choice) in zip(begins, range(1, 9), calls, strict=True):
             until = run.allocation[0, slot : slot + 2**epoch]
-            wanted = np.where(answer.choice < 0, 5, answer.choice).reshape(2, 5).T
+            wanted = np.where(choice < 0, 5, choice).reshape(2, 5).T
             assert (until == wanted).all()
         first = calls[0][0].reshape(2, 5, 5)
         for t in range(5):  # one visit of each pair: the estimate is the profit of that slot

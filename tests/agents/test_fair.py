@@ -258,8 +258,10 @@ def test_refusals() -> None:
 def test_worlds_of_the_paper_without_a_fair_mapping() -> None:
     world = draw_world(Scenario.load("paper"), range(20))
     known = make_problem(world)
-    violations = []
+    unfair = []
     for b in range(20):
         problem = disaggregated(known, world.mean_profit[b, ..., :-1], b)
-        violations.append(fairness_violation(problem, solve_fair(problem, 5).choice, 5))
-    assert sum(v > 1e-6 for v in violations) == 3
+        # Exact to 5 providers x 1e-9. Trying all mappings says the same: 1.75e-4, 6.9e-7, 4.3e-5.
+        if fairness_violation(problem, solve_fair(problem, 5).choice, 5) > 1e-8:
+            unfair.append(b)
+    assert unfair == [2, 9, 18]

@@ -108,7 +108,7 @@ class Vandal(Spy):
         super().reset(problem, rng)
         if problem.world is not None:
             _ = problem.world.mean_profit, problem.world.profit_std, problem.world.transfer_cost
-            for table in problem.world.layout:
+            for table in arrays_in(problem.world.layout):
                 spoil(table)
         for array in arrays_in(problem):
             spoil(array)
@@ -151,8 +151,8 @@ def arrays_in(thing: Any) -> list[np.ndarray]:
 def slot_of(world: World) -> tuple[Outcome, np.ndarray]:
     """Play everything on worker 1, without luck."""
     allocation = np.ones((world.batch, world.scenario.providers, 2), int)
-    z = np.zeros((*allocation.shape, 2))
-    return play_slot(world, allocation, z, np.zeros(allocation.shape)), allocation
+    by_index = np.arange(allocation.size, dtype=np.uint64)  # who comes first is dropped first
+    return play_slot(world, allocation, None, by_index.take), allocation
 
 
 @pytest.fixture
@@ -272,7 +272,10 @@ class TestNothingToBreak:
                 np.testing.assert_array_equal(
                     getattr(spoiled.world, f.name), getattr(fresh, f.name), err_msg=f.name
                 )
-        for name in ("mean_profit", "profit_std", "transfer_cost"):
+        for mine, other in zip(spoiled.world.pace, fresh.pace, strict=True):
+            np.testing.assert_array_equal(mine, other)
+        cached = ("latency_s", "energy_j", "feasible", "mean_profit", "profit_std", "transfer_cost")
+        for name in cached:
             np.testing.assert_array_equal(getattr(spoiled.world, name), getattr(fresh, name))
 
     @pytest.mark.parametrize("knows", get_args(Knows))
@@ -449,7 +452,8 @@ class TestLoading:
             ("distmllm_agents.ucb:", {}, "unknown class in distmllm_agents.ucb ''"),
             ("math:pi", {}, "policy 'math:pi': pi is 3.14"),
             ("ucb", {"scal": "sigma"}, "'scal'. Did you mean 'scale'? Allowed: scale."),
-            ("heu", {"scale": 1}, "unknown parameter of policy 'heu' 'scale'. Allowed: (no"),
+            ("oracle", {"scale": 1}, "unknown parameter of policy 'oracle' 'scale'. Allowed: (no"),
+            ("heu", {"rank_noise": -1.0}, "rank_noise = -1.0 is not allowed: at least 0"),
             (f"{HERE}:Plain", {"lucky": 1}, "'lucky'. Did you mean 'luck'?"),
             (f"{HERE}:Needy", {}, "missing a required argument: 'need'"),
             (42, {}, "42 is not a policy: an object with reset"),

@@ -258,3 +258,14 @@ class TestNoiseFactor:
         assert (factor > 0).all()
         assert average == pytest.approx(1.0, rel=1e-8)
         assert ((factor - average) ** 2 * weight).sum() == pytest.approx(std**2, rel=1e-8)
+
+    def test_effect_on_a_slot(self) -> None:
+        z = np.array([[-1.0, 0.0, 1.5]])
+        effect = equations.noise_effect(Noise("latency_energy", "uniform", 0.2), z)
+        assert effect == pytest.approx(np.array([[0.8, 1.0, 1.3]]))
+        factor = equations.noise_factor("lognormal", 0.2, z)
+        lognormal = Noise("latency_energy", "lognormal", 0.2)
+        assert equations.noise_effect(lognormal, z).tolist() == factor.tolist()
+        for distribution in ("uniform", "normal"):
+            term = equations.noise_effect(Noise("reward", distribution, 0.2), z)  # type: ignore[arg-type]
+            assert term == pytest.approx(np.array([[-0.2, 0.0, 0.3]]))

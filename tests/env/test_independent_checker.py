@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distmllm_env import Market, Outcome, Scenario, World, draw_world
-from distmllm_env.slot import play_slot
+from distmllm_env.equations import noise_effect
+from distmllm_env.slot import expected_profit, play_slot
 
 DEFERRED, ADMITTED, REJECTED, INFEASIBLE = range(4)
 ROUNDING = 1e-6
@@ -49,11 +50,15 @@ def factor(scenario: Scenario, z: float) -> float:
 
 
 def check(world: World, allocation: Any, z: Any, priority: Any, outcome: Outcome) -> None:
+    expected = expected_profit(world, allocation, outcome.admitted)
     for b in range(len(world.seeds)):
-        check_row(world, b, allocation[b].tolist(), z[b].tolist(), priority[b].tolist(), outcome)
+        luck = z[b].tolist(), priority[b].tolist()
+        check_row(world, b, allocation[b].tolist(), *luck, outcome, expected)
 
 
-def check_row(world: World, b: int, chosen: Any, z: Any, priority: Any, outcome: Outcome) -> None:
+def check_row(
+    world: World, b: int, chosen: Any, z: Any, priority: Any, outcome: Outcome, expected: Any
+) -> None:
     scenario = world.scenario
     defer, overload = scenario.workers, scenario.market.overload
     demand, capacity = world.demand[b].tolist(), world.capacity[b].tolist()
@@ -107,8 +112,9 @@ def check_row(world: World, b: int, chosen: Any, z: Any, priority: Any, outcome:
     for m, s in tasks:
         found = {
             name: float(getattr(outcome, name)[b, m, s])
-            for name in ("profit", "expected_profit", "latency_s", "energy_j")
+            for name in ("profit", "latency_s", "energy_j")
         }
+        found["expected_profit"] = float(expected[b, m, s])
         if status[m][s] != ADMITTED:
             assert set(found.values()) == {0.0}
             continue
@@ -171,6 +177,12 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     )
 
 
+def drop_order(priority: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Hand out priorities in [0, 1), (B, M, S), as whole numbers in the same order."""
+    whole = (priority * 2**53).astype(np.uint64) << np.uint64(11)
+    return whole.reshape(-1).take
+
+
 def slots_of(
     scenario: Scenario, seeds: list[int], rng: np.random.Generator, slots: int
 ) -> Iterator[tuple[World, Any, Any, Any, Outcome]]:
@@ -180,7 +192,9 @@ def slots_of(
     for _ in range(slots):
         allocation = rng.integers(0, scenario.workers, shape, endpoint=True)
         z, priority = rng.uniform(-1.7, 1.7, (*shape, 2)), rng.random(shape)
-        yield world, allocation, z, priority, play_slot(world, allocation, z, priority)
+        shock = noise_effect(scenario.noise, z)
+        outcome = play_slot(world, allocation, shock, drop_order(priority))
+        yield world, allocation, z, priority, outcome
 
 
 @settings(deadline=None, derandomize=True, max_examples=250)
@@ -208,8 +222,8 @@ def test_named_scenarios(name: str, overload: str) -> None:
 @settings(deadline=None, derandomize=True, max_examples=120)
 @given(scenario=scenarios(), seeds=st.lists(st.integers(0, 9), min_size=2, max_size=4))
 def test_a_batch_is_its_single_runs_bit_for_bit(scenario: Scenario, seeds: list[int]) -> None:
-    batch = Market(scenario, seeds, episode=1)
-    singles = [Market(scenario, [seed], episode=1) for seed in seeds]
+    batch = Market(scenario, seeds, episodes=1)
+    singles = [Market(scenario, [seed], episodes=1) for seed in seeds]
     rng = np.random.default_rng(len(seeds))
     for _ in range(5):
         shape = (len(seeds), scenario.providers, 2)
@@ -253,23 +267,29 @@ def test_expected_profit_is_the_mean_profit_over_the_noise(
     # One world in 20,000 equal rows, each with luck of its own. Workers 0 and 1 are overloaded with
     # 8 and 6 on 3, workers 2 and 3 are not; 5 is defer.
     draws, one, rng = 20_000, draw_world(scenario, [3]), np.random.default_rng(0)
+
+    def repeated(table: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(table, (draws, *table.shape[1:]))
+
     tables: dict[str, Any] = {
-        field.name: np.broadcast_to(value, (draws, *value.shape[1:]))
+        field.name: repeated(value)
         for field in fields(World)
         if isinstance(value := getattr(one, field.name), np.ndarray)
     }
-    world = replace(one, seeds=(3,) * draws, **tables)
+    pace = type(one.pace)(*map(repeated, one.pace))
+    world = replace(one, seeds=(3,) * draws, episodes=(0,) * draws, **tables, pace=pace)
     pairs = [(0, 1), (0, 0), (5, 2), (1, 1), (0, 3)]
     allocation = np.broadcast_to(np.array(pairs), (draws, 5, 2))
     uniform = noise["distribution"] == "uniform"
     size = (draws, 5, 2, 2)
     z = rng.uniform(-(3**0.5), 3**0.5, size) if uniform else rng.standard_normal(size)
-    outcome = play_slot(world, allocation, z, rng.random((draws, 5, 2)))
+    priority = drop_order(rng.random((draws, 5, 2)))
+    outcome = play_slot(world, allocation, noise_effect(scenario.noise, z), priority)
 
     served = outcome.admitted.sum(axis=0)
     assert (served > 0).sum() == 9
     assert (served == draws).sum() == (9 if overload == "share" else 2)
-    gap = outcome.profit - outcome.expected_profit
+    gap = outcome.profit - expected_profit(world, allocation, outcome.admitted)
     error = np.sqrt((gap**2).sum(axis=0))  # standard error of the sum over all draws
     assert (error[served > 0] > 0).all()
     assert (np.abs(gap.sum(axis=0)) <= 4.5 * error).all()

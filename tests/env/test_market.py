@@ -1,15 +1,17 @@
-"""A market: what it refuses, when it ends, and where its luck comes from."""
+"""A market: what it refuses, when it ends, what luck does in it, and rows that begin anew."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
-from distmllm_env import LLM, Market, Outcome, Scenario, luck
-from distmllm_env.luck import STREAMS, Luck, stream
+from distmllm_env import LLM, Market, Outcome, Scenario, Status, draw_world
+from distmllm_env.luck import Luck
+from distmllm_env.slot import expected_profit, play_slot
 
 SHAPE = (2, 2, 2)  # toy with two seeds: B = 2, M = 2, and N = 2 means defer
 
@@ -102,53 +104,11 @@ def play(scenario: Scenario, seeds: list[int], episode: int = 0) -> list[bytes]:
 
 
 class TestLuck:
-    @pytest.mark.parametrize(
-        "noise",
-        [
-            {"on": "latency_energy", "distribution": "uniform"},
-            {"on": "latency_energy", "distribution": "lognormal"},
-            {"on": "reward", "distribution": "normal"},
-            {"on": "none"},
-        ],
-        ids=lambda noise: "-".join(noise.values()),
-    )
-    def test_how_much_is_drawn_at_once_changes_nothing(
-        self, noise: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        scenario = Scenario.load("paper", {"noise": noise}, slots=23)
-        draws = 0
-        draw = Luck._draw_block
-
-        def counted(self: Luck) -> None:
-            nonlocal draws
-            draws += 1
-            draw(self)
-
-        monkeypatch.setattr(Luck, "_draw_block", counted)
-        whole = play(scenario, [4, 5, 6])
-        assert draws == 1
-        # 3 rows x 5 providers x 6 numbers = 90 a slot: one slot, four slots, ten slots a block
-        for numbers, blocks in ((1, 23), (360, 6), (999, 3)):
-            draws = 0
-            monkeypatch.setattr(luck, "_BLOCK_NUMBERS", numbers)
-            assert play(scenario, [4, 5, 6]) == whole
-            assert draws == blocks
-
     def test_a_run_is_fixed_by_seed_and_episode(self) -> None:
         scenario = Scenario.load("paper", slots=5)
         assert play(scenario, [4], 2) == play(scenario, [4], 2)
         runs = [play(scenario, [seed], episode)[-1] for seed in range(4) for episode in range(4)]
         assert len(set(runs)) == 16
-
-    def test_noise_and_drop_order_hang_on_seed_and_episode_each_for_itself(self) -> None:
-        paper = Scenario.load("paper")
-        seen = set()
-        for seed in range(4):
-            for episode in range(4):
-                z, priority = Luck(paper, [seed], episode).next_slot()
-                uniform = z[..., 0] / 12**0.5 + 0.5  # back on [0, 1), as priorities are
-                seen |= set(np.round([*uniform.ravel(), *priority.ravel()], 9))
-        assert len(seen) == 16 * 20
 
     def test_slots_differ(self) -> None:
         market, first = toy(noise__on="latency_energy"), np.zeros(SHAPE, int)
@@ -179,56 +139,221 @@ class TestLuck:
         share = np.mean(won, axis=(0, 1))
         assert share == pytest.approx(np.full((2, 2), 0.25), abs=4 * (0.25 * 0.75 / 4000) ** 0.5)
 
+
+SCENARIOS: dict[str, tuple[str, dict[str, Any]]] = {
+    "toy": ("toy", {"noise.on": "reward", "noise.distribution": "normal"}),
+    "quiet": ("toy", {"noise.on": "none"}),
+    "paper": ("paper", {}),
+    "testbed": ("testbed", {}),
+    "share": ("scarce", {"market.overload": "share", "reward.shape": "deadline"}),
+    "reject-all": ("scarce", {"market.overload": "reject_all", "noise.distribution": "lognormal"}),
+    "per-stage": ("scarce", {"market.capacity": "per_stage", "market.transfer_cost_per_mb": 0.1}),
+    "some too large": (
+        "paper",
+        {
+            "demand": {"kind": "integers", "low": 1, "high": 3},
+            "capacity": [4, 2, 3, 1, 2],
+            "reward.shape": "quadratic",
+            "reward.curvature_per_s2": 0.4,
+        },
+    ),
+}
+every_scenario = pytest.mark.parametrize("name", SCENARIOS)
+SLOTS = 40
+
+
+def load(name: str) -> Scenario:
+    scenario, overrides = SCENARIOS[name]
+    return Scenario.load(scenario, overrides, slots=SLOTS)
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play slots by either of the two ways through them."""
+    if request.param == "numpy":
+        monkeypatch.setattr("distmllm_env.market.kernel", lambda: None)
+    else:
+        pytest.importorskip("numba")
+
+
+class Beside:
+    """A batch, and for each of its rows a market of its own that must agree with it bit for bit."""
+
+    def __init__(self, scenario: Scenario, seeds: Sequence[int], episodes: Sequence[int]) -> None:
+        self.scenario = scenario
+        self.batch = Market(scenario, seeds, episodes)
+        self.singles = [Market(scenario, [s], e) for s, e in zip(seeds, episodes, strict=True)]
+        self.rng = np.random.default_rng(len(seeds))
+        self.agree()
+
+    def agree(self) -> None:
+        world = self.batch.world
+        assert self.batch.slots.tolist() == [single.slot for single in self.singles]
+        for b, single in enumerate(self.singles):
+            alone = single.world
+            assert (world.seeds[b], world.episodes[b]) == (alone.seeds[0], alone.episodes[0])
+            for name in ("demand", "mean_profit", "profit_std", "latency_s", "feasible"):
+                row = getattr(world, name)[b : b + 1]
+                assert row.tobytes() == getattr(alone, name).tobytes(), name
+
+    def restart(self, rows: Sequence[bool], seeds: Sequence[int], episodes: Sequence[int]) -> None:
+        self.batch.restart(np.array(rows), seeds, episodes)
+        for b, seed, episode in zip(np.flatnonzero(rows), seeds, episodes, strict=True):
+            self.singles[b] = Market(self.scenario, [seed], episode)
+        self.agree()
+
+    def step(self, playing: Sequence[bool] | None = None) -> set[int]:
+        m, n = self.scenario.providers, self.scenario.workers
+        allocation = self.rng.integers(0, n + 1, (len(self.singles), m, 2))
+        rows = np.ones(len(self.singles), bool) if playing is None else np.array(playing)
+        allocation[~rows] = n
+        together = self.batch.step(allocation, None if playing is None else rows)
+        mean = expected_profit(self.batch.world, allocation, together.admitted)
+        seen = set()
+        for b, single in enumerate(self.singles):
+            if not rows[b]:
+                assert (together.status[b] == Status.DEFERRED).all()
+                continue
+            alone, own = single.step(allocation[b : b + 1]), allocation[b : b + 1]
+            for field in fields(Outcome):
+                row = getattr(together, field.name)[b : b + 1]
+                assert row.tobytes() == getattr(alone, field.name).tobytes(), field.name
+            exact = expected_profit(single.world, own, alone.admitted)
+            assert mean[b : b + 1].tobytes() == exact.tobytes()
+            seen |= set(alone.status.ravel().tolist())
+        assert self.batch.slots.tolist() == [single.slot for single in self.singles]
+        return seen
+
+
+@pytest.mark.usefixtures("way")
+@every_scenario
+class TestRows:
+    def test_a_market_plays_what_slot_and_luck_say(self, name: str) -> None:
+        scenario, seeds, episodes = load(name), [4, 2**64 + 1, 6], [0, 2, 1]
+        market, world = Market(scenario, seeds, episodes), draw_world(scenario, seeds, episodes)
+        source, rng = Luck(scenario, seeds, episodes), np.random.default_rng(0)
+        for _ in range(SLOTS):
+            allocation = rng.integers(0, scenario.workers + 1, (3, scenario.providers, 2))
+            expected = play_slot(world, allocation, source.shock(), source.priority)
+            source.next_slot()
+            assert everything(market.step(allocation)) == everything(expected)
+
+    def test_some_begin_anew_and_the_others_go_on(self, name: str) -> None:
+        beside = Beside(load(name), [4, 5, 6, 5], [0, 0, 1, 2])
+        seen = set()
+        for slot in range(SLOTS):
+            if slot == 3:
+                beside.restart([True, False, True, False], [2**64 + 5, 9], [1, 0])
+            if slot == 5:  # at once again, and with the same seed
+                beside.restart([True, False, False, True], [2**64 + 5, 5], [2, 3])
+            if slot == 20:
+                beside.restart([False, True, False, False], [5], [1])
+            assert beside.batch.even == (slot < 3)
+            seen |= beside.step()
+        assert not beside.batch.done
+        assert Status.REJECTED in seen or name == "share"
+        assert (Status.INFEASIBLE in seen) == (name in ("testbed", "some too large"))
+        beside.restart([True] * 4, [3, 2, 1, 0], [0, 0, 0, 1])
+        assert (beside.batch.slot, beside.batch.even) == (0, True)
+        for _ in range(SLOTS):
+            assert not beside.batch.done
+            beside.step()
+        assert beside.batch.done
+
+    def test_who_waits_meets_the_same_slot_later(self, name: str) -> None:
+        beside = Beside(load(name), [4, 5, 6], [0, 0, 1])
+        beside.restart([False, False, True], [7], [0])  # from here on, each at its own pace
+        for slot in range(SLOTS):
+            often = beside.rng.random(3) < (0.3, 0.6, 0.9)
+            beside.step(often.tolist() if slot % 3 else None)
+        assert len(set(beside.batch.slots.tolist())) == 3
+
+    def test_over_when_the_first_row_is(self, name: str) -> None:
+        beside = Beside(load(name), [4, 5], [0, 0])
+        for _ in range(SLOTS - 2):
+            beside.step()
+        beside.restart([False, True], [5], [1])
+        beside.step()
+        assert not beside.batch.done
+        beside.step()
+        assert beside.batch.done
+        idle = np.full((2, beside.scenario.providers, 2), beside.scenario.workers)
+        with pytest.raises(RuntimeError, match=f"all {SLOTS} slots are played"):
+            beside.batch.step(idle)
+        beside.restart([True, False], [4], [1])
+        assert not beside.batch.done
+        assert beside.batch.slots.tolist() == [0, 2]
+        beside.step()
+
+
+class TestRestart:
+    def test_rows_that_wait_leave_the_step(self) -> None:
+        market = Market(Scenario.load("toy", slots=3), [0, 1])
+        idle, turns = np.full(SHAPE, 2), np.array([True, False])
+        for _ in range(2):
+            market.step(idle, turns)
+            market.step(idle, ~turns)
+            assert market.slots[0] == market.slots[1]
+            assert not market.done
+        market.step(idle, turns)
+        assert market.slots.tolist() == [3, 2]
+        assert not market.even
+        assert market.done
+
     @pytest.mark.parametrize(
-        ("noise", "bound"),
+        ("seeds", "episodes", "text"),
         [
-            ({"on": "latency_energy"}, 3**0.5),
-            ({"on": "reward"}, 3**0.5),
-            ({"on": "reward", "distribution": "normal"}, 6.0),
-            ({"on": "latency_energy", "distribution": "lognormal"}, 6.0),
+            ([-1], [0], "seed = -1 is not allowed"),
+            ([1.5], [0], "seed = 1.5 is not allowed"),
+            ([3], [-1], "episode = -1 is not allowed"),
+            ([3], [0, 0], "one, or 1, one per seed"),
         ],
-        ids=["uniform", "uniform reward", "normal", "lognormal"],
     )
-    def test_is_standardised(self, noise: dict[str, Any], bound: float) -> None:
-        scenario = Scenario.load("paper", {"noise": noise}, slots=2000)
-        source = Luck(scenario, [0, 1], 0)
-        slots = [source.next_slot() for _ in range(2000)]
-        z, priority = (np.array(tables) for tables in zip(*slots, strict=True))
-        assert z.shape == (2000, 2, 5, 2, 2)
-        assert priority.shape == (2000, 2, 5, 2)
-        # 80,000 numbers: the mean has a standard deviation of 0.0035, the variance of at most 0.005
-        assert abs(z.mean()) < 0.02
-        assert z.var() == pytest.approx(1.0, abs=0.025)
-        assert 0.95 * min(bound, 3) < np.abs(z).max() <= bound
-        assert 0 <= priority.min() < 0.001
-        assert 0.999 < priority.max() < 1
-        assert priority.mean() == pytest.approx(0.5, abs=0.01)
-        # rows, providers, stages, and latency against energy: no two alike
-        flat = z.reshape(2000, -1)
-        alike = np.abs(np.corrcoef(flat.T) - np.eye(flat.shape[1]))
-        assert alike.max() < 0.12  # five standard deviations of a correlation of 2000 pairs
+    def test_a_refused_one_changes_nothing(
+        self, seeds: list[Any], episodes: list[int], text: str
+    ) -> None:
+        market, other = (toy(noise__on="reward") for _ in range(2))
+        first = np.zeros(SHAPE, int)
+        for each in (market, other):
+            each.step(first)
+        with pytest.raises(ValueError, match=text):
+            market.restart(np.array([False, True]), seeds, episodes)
+        assert market.even
+        assert (market.world.seeds, market.world.episodes) == ((0, 1), (0, 0))
+        for _ in range(5):
+            assert everything(market.step(first)) == everything(other.step(first))
 
-    @pytest.mark.parametrize("noise", [{"on": "none"}, {"on": "reward", "std": 0.0}])
-    def test_is_zero_without_noise(self, noise: dict[str, Any]) -> None:
-        z, priority = Luck(Scenario.load("paper", {"noise": noise}), [0], 0).next_slot()
-        assert (z == 0).all()
-        assert (priority > 0).any()
+    @pytest.mark.parametrize(
+        ("rows", "seeds"),
+        [
+            ([True, True], [5]),
+            ([True, True], [5, 6, 7]),
+            ([True, False], [5, 6]),
+            ([False, False], [5]),
+        ],
+    )
+    def test_nor_does_a_wrong_number_of_seeds(self, rows: list[bool], seeds: list[int]) -> None:
+        # In a world smaller than the allocations the loops would write beyond the end.
+        market = toy()
+        with pytest.raises(ValueError, match="seeds"):
+            market.restart(np.array(rows), seeds, [0] * len(seeds))
+        assert (market.world.batch, market.world.seeds) == (2, (0, 1))
 
-
-class TestStreams:
-    def test_no_two_are_alike(self) -> None:
-        grid = [(s, e, name) for s in (0, 1, 2, 2**32) for e in (0, 1, 2) for name in STREAMS]
-        assert len({stream(*key).random(4).tobytes() for key in grid}) == len(grid)
-
-    def test_a_stream_is_repeatable(self) -> None:
-        for name in STREAMS:
-            assert (stream(3, 1, name).random(4) == stream(3, 1, name).random(4)).all()
-
-    def test_names_keep_their_place(self) -> None:
-        # A stream's numbers hang on the place of its name, so published results do too.
-        names = ("world", "noise", "admission", "policy", "order")
-        assert STREAMS[: len(names)] == names
-
-    def test_an_unknown_name_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"unknown stream 'worlds'\. Did you mean 'world'"):
-            stream(0, 0, "worlds")
+    def test_nor_does_a_world_that_cannot_be_played(self) -> None:
+        keys = {"demand": 2, "capacity": {"kind": "integers", "low": 1, "high": 2}}
+        scenario = Scenario.load("toy", {**keys, "noise.on": "reward"})
+        worlds = {}
+        for seed in range(20):
+            try:
+                worlds[seed] = draw_world(scenario, [seed])
+            except ValueError:
+                unplayable = seed
+        good = list(worlds)[:2]
+        market, other = (Market(scenario, good) for _ in range(2))
+        first = np.zeros(SHAPE, int)
+        for rows in ([True, False], [True, True]):
+            seeds = [unplayable, good[1]][: sum(rows)]
+            with pytest.raises(ValueError, match="runs on none"):
+                market.restart(np.array(rows), seeds, [0] * sum(rows))
+            assert market.world.seeds == tuple(good)
+            assert everything(market.step(first)) == everything(other.step(first))

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -353,6 +354,42 @@ def test_a_list_has_one_value_for_each(key: str, needed: int, unit: str) -> None
         assert f"{key} = {values} has {count} values" in text
         assert f"one per {unit} is needed: {needed}." in text
     draw_world(Scenario.load(source, {"providers": 3, "workers": 5, key: [5.0] * needed}), [0])
+
+
+class TestDraw:
+    U = np.array([[0.0, 0.25, 0.5], [0.75, 1 - 2.0**-53, 1 / 3]])
+
+    def drawn(self, value: Any) -> list[list[float]]:
+        return (
+            Distribution.from_value(value, "price")
+            .draw(lambda count: self.U[:, :count], 3)
+            .tolist()
+        )
+
+    def test_uniform(self) -> None:
+        found = self.drawn({"kind": "uniform", "low": 2, "high": 6})
+        assert found[0] == [2.0, 3.0, 4.0]
+        assert found[1] == pytest.approx([5.0, 6.0, 2 + 4 / 3], rel=1e-15)
+
+    def test_integers_are_equally_likely_and_both_ends_are_among_them(self) -> None:
+        # 1 below 1/3, 2 below 2/3, 3 above
+        assert self.drawn({"kind": "integers", "low": 1, "high": 3}) == [[1, 1, 2], [3, 3, 2]]
+        assert self.drawn({"kind": "integers", "low": -1, "high": 0}) == [[-1, -1, 0], [0, 0, -1]]
+        assert self.drawn({"kind": "integers", "low": 4, "high": 4}) == [[4, 4, 4]] * 2
+
+    @pytest.mark.parametrize("high", [2**k + d for k in range(1, 21) for d in (-1, 0, 1)])
+    def test_the_largest_number_below_1_gives_the_high_end(self, high: int) -> None:
+        for low in (0, 1):
+            one = Distribution("integers", float(low), float(high))
+            assert one.draw(lambda count: np.full((1, count), 1 - 2.0**-53), 1) == [[high]]
+
+    @pytest.mark.parametrize("value", [5, [3, 1, 2]])
+    def test_constants_and_lists_take_no_numbers(self, value: Any) -> None:
+        def never(count: int) -> np.ndarray:
+            raise AssertionError("nothing is drawn")
+
+        found = Distribution.from_value(value, "price").draw(never, 3)
+        assert found.tolist() == ([5, 5, 5] if value == 5 else [3, 1, 2])
 
 
 class TestSource:

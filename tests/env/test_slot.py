@@ -11,7 +11,8 @@ psi_enc = 0.5 s, psi_llm = 1 s; gamma + mu = 0.4 J/MB; omega = 1. So
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distmllm_env import ENC, LLM, Outcome, Scenario, Status, World, draw_world
-from distmllm_env.slot import play_slot
+from distmllm_env.equations import noise_effect
+from distmllm_env.slot import expected_profit, play_slot
 
 LETTERS = {
     "D": Status.DEFERRED,
@@ -47,15 +49,31 @@ def make_world(demand: list[float], capacity: list[float], **overrides: Any) -> 
     return draw_world(Scenario.load("toy", keys | dotted), [0])
 
 
+def drop_order(priority: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Hand out priorities in [0, 1), (B, M, S), as whole numbers in the same order."""
+    whole = (priority * 2**53).astype(np.uint64) << np.uint64(11)
+    return whole.reshape(-1).take
+
+
 def play(world: World, allocation: Any, z: Any = 0.0, priority: Any = 0.5) -> Outcome:
     """Play one slot of a single run; the arguments have no batch axis."""
     m = world.scenario.providers
+    standardised = np.broadcast_to(np.array(z, float), (1, m, 2, 2))
     return play_slot(
         world,
         np.array([allocation]),
-        np.broadcast_to(np.array(z, float), (1, m, 2, 2)),
-        np.broadcast_to(np.array(priority, float), (1, m, 2)),
+        noise_effect(world.scenario.noise, standardised),
+        drop_order(np.broadcast_to(np.array(priority, float), (1, m, 2))),
     )
+
+
+def never_asked(task: np.ndarray) -> np.ndarray:
+    raise AssertionError(f"tasks {task} compete with nobody")
+
+
+def expected(world: World, allocation: Any, outcome: Outcome) -> np.ndarray:
+    """What the slot would have earned on average, given who was admitted, (M, S)."""
+    return expected_profit(world, np.array([allocation]), outcome.admitted)[0]
 
 
 def letters(outcome: Outcome) -> str:
@@ -215,7 +233,8 @@ def test_admission(case: Case) -> None:
     assert outcome.admitted.dtype == bool
     assert (outcome.admitted == (outcome.status == Status.ADMITTED)).all()
     idle = ~outcome.admitted
-    for table in (outcome.profit, outcome.expected_profit, outcome.latency_s, outcome.energy_j):
+    mean = expected(world, case.allocation, outcome)[None]
+    for table in (outcome.profit, mean, outcome.latency_s, outcome.energy_j):
         assert table.shape == (1, 3, 2)
         assert (table[idle] == 0).all()
         assert (table[outcome.admitted] != 0).all()
@@ -232,24 +251,26 @@ def test_status_codes() -> None:
 
 def test_what_the_admitted_earn_and_use() -> None:
     world = make_world([1, 1, 1], [2, 9])
-    outcome = play(world, [(0, 1), (1, 0), (2, 1)])
+    allocation = [(0, 1), (1, 0), (2, 1)]
+    outcome = play(world, allocation)
     assert outcome.latency_s[0] == pytest.approx(np.array([[1, 1], [0.5, 2], [0, 1]]))
     assert outcome.energy_j[0] == pytest.approx(np.array([[0.1, 0.4], [0.4, 0.1], [0, 0.4]]))
     profit = np.array([[0.9, 2.6], [1.1, 1.9], [0, 2.6]])
     assert outcome.profit[0] == pytest.approx(profit)
-    assert outcome.expected_profit[0] == pytest.approx(profit)
+    assert expected(world, allocation, outcome) == pytest.approx(profit)
     assert outcome.load.tolist() == [[2, 3]]
 
 
 class TestShare:
     def test_latency_is_stretched_by_load_over_capacity(self) -> None:
         world = make_world([1, 1, 1], [2, 9], **SHARE)
-        outcome = play(world, [(0, 1), (0, 1), (0, 1)])
+        allocation = [(0, 1), (0, 1), (0, 1)]
+        outcome = play(world, allocation)
         # worker 0: 3 / 2 = 1.5, ENC takes 1.5 s: 2 - 1.5 - 0.1; worker 1: 3 <= 9, as ever
         assert outcome.latency_s[0] == pytest.approx(np.array([[1.5, 1.0]] * 3))
         assert outcome.energy_j[0] == pytest.approx(np.array([[0.1, 0.4]] * 3))
-        for table in (outcome.profit, outcome.expected_profit):
-            assert table[0] == pytest.approx(np.array([[0.4, 2.6]] * 3))
+        for table in (outcome.profit[0], expected(world, allocation, outcome)):
+            assert table == pytest.approx(np.array([[0.4, 2.6]] * 3))
 
     def test_both_stages_load_a_shared_pool(self) -> None:
         world = make_world([1, 1], [1, 9], **SHARE)
@@ -286,10 +307,11 @@ class TestShare:
         noise = {"noise__on": "latency_energy", "noise__distribution": distribution}
         shape = {"reward__shape": "deadline", "reward__deadline_s": 1.2, "noise__std": 0.01}
         world = make_world([1, 1, 1], [1, 9], **SHARE, **noise, **shape)
-        outcome = play(world, [(0, 2), (0, 2), (1, 2)])
+        allocation = [(0, 2), (0, 2), (1, 2)]
+        mean = expected(world, allocation, play(world, allocation))
         # 2 s and far beyond the deadline: 2 - (2 - 1.2) - 0.1; alone, 0.5 s: 2 - 0 - 0.4
-        assert outcome.expected_profit[0, :, ENC] == pytest.approx([1.1, 1.1, 1.6])
-        assert (outcome.expected_profit[0, :, LLM] == 0).all()
+        assert mean[:, ENC] == pytest.approx([1.1, 1.1, 1.6])
+        assert (mean[:, LLM] == 0).all()
 
 
 KAPPA = {"market__transfer_cost_per_mb": 0.5, "tensor_bytes": 2e6}
@@ -310,10 +332,11 @@ class TestTransfer:
     def test_is_charged_between_workers(
         self, allocation: Any, priority: Any, status: str, profit: Any
     ) -> None:
-        outcome = play(make_world([1], [1, 2], **KAPPA), [allocation], priority=[priority])
+        world = make_world([1], [1, 2], **KAPPA)
+        outcome = play(world, [allocation], priority=[priority])
         assert letters(outcome) == status
-        for table in (outcome.profit, outcome.expected_profit):
-            assert table[0, 0] == pytest.approx(profit)
+        for table in (outcome.profit[0], expected(world, [allocation], outcome)):
+            assert table[0] == pytest.approx(profit)
 
     def test_is_not_charged_if_a_stage_is_rejected_or_infeasible(self) -> None:
         world = make_world([1, 1, 3], [1, 4], **KAPPA)
@@ -321,7 +344,9 @@ class TestTransfer:
         allocation = [(0, 1), (0, 2), (0, 1)]
         outcome = play(world, allocation, priority=[(0.1, 0), (0.9, 0), (0, 0)])
         assert letters(outcome) == "RA AD XA"
-        assert outcome.profit[0] == pytest.approx(np.array([[0, 2.6], [0.9, 0], [0, 2.6]]))
+        profit = np.array([[0, 2.6], [0.9, 0], [0, 2.6]])
+        for table in (outcome.profit[0], expected(world, allocation, outcome)):
+            assert table == pytest.approx(profit)
 
     def test_goes_by_the_tensor_of_each_provider(self) -> None:
         keys = KAPPA | {"tensor_bytes": [2e6, 0.4e6]}
@@ -340,7 +365,7 @@ class TestNoise:
         assert outcome.latency_s[0, 0] == pytest.approx([0.55, 0.95])
         assert outcome.energy_j[0, 0] == pytest.approx([0.36, 0.46])
         assert outcome.profit[0, 0] == pytest.approx([2 - 0.55 - 0.36, 4 - 0.95 - 0.46])
-        assert outcome.expected_profit[0, 0] == pytest.approx([1.1, 2.6])
+        assert expected(world, [(1, 1)], outcome)[0] == pytest.approx([1.1, 2.6])
 
     def test_lognormal_on_latency_and_energy(self) -> None:
         noise = {"noise__std": 0.75, "noise__distribution": "lognormal"}
@@ -351,7 +376,7 @@ class TestNoise:
         assert outcome.latency_s[0, 0] == pytest.approx([0.4, 1.25])
         assert outcome.energy_j[0, 0] == pytest.approx([0.32, 0.32])
         assert outcome.profit[0, 0] == pytest.approx([2 - 0.4 - 0.32, 4 - 1.25 - 0.32])
-        assert outcome.expected_profit[0, 0] == pytest.approx([1.1, 2.6])
+        assert expected(world, [(1, 1)], outcome)[0] == pytest.approx([1.1, 2.6])
 
     @pytest.mark.parametrize("distribution", ["uniform", "normal"])
     def test_on_the_reward(self, distribution: str) -> None:
@@ -359,7 +384,7 @@ class TestNoise:
         world = make_world([1], [2, 2], **noise)
         outcome = play(world, [(1, 1)], z=[[(-1, 9), (1.5, 9)]])  # the second number is for energy
         assert outcome.profit[0, 0] == pytest.approx([1.1 - 0.5, 2.6 + 0.75])
-        assert outcome.expected_profit[0, 0] == pytest.approx([1.1, 2.6])
+        assert expected(world, [(1, 1)], outcome)[0] == pytest.approx([1.1, 2.6])
         assert outcome.latency_s[0, 0] == pytest.approx([0.5, 1.0])
         assert outcome.energy_j[0, 0] == pytest.approx([0.4, 0.4])
 
@@ -368,6 +393,15 @@ class TestNoise:
         assert outcome.profit[0, 0] == pytest.approx([1.1, 2.6])
         assert outcome.latency_s[0, 0] == pytest.approx([0.5, 1.0])
         assert outcome.energy_j[0, 0] == pytest.approx([0.4, 0.4])
+
+    @pytest.mark.parametrize("on", ["none", "reward", "latency_energy"])
+    def test_no_shock_is_a_shock_that_does_nothing(self, on: str) -> None:
+        world, allocation = make_world([1, 1], [2, 2], noise__on=on), [(1, 0), (2, 1)]
+        quiet = play_slot(world, np.array([allocation]), None, never_asked)
+        still = play(world, allocation, z=0.0)
+        for field in fields(Outcome):
+            left, right = (getattr(outcome, field.name) for outcome in (quiet, still))
+            assert left.tobytes() == right.tobytes(), field.name
 
     @pytest.mark.parametrize("on", ["reward", "latency_energy"])
     def test_what_does_not_run_has_none(self, on: str) -> None:
@@ -384,34 +418,100 @@ class TestNoise:
         outcome = play(world, [(0, 2), (0, 2)], z=[[(1, 1), (0, 0)], [(0, 0), (0, 0)]])
         # 1 s x 2 x 1.1 = 2.2 s; energy 0.1 x 1.1 = 0.11 J
         assert outcome.profit[0, :, ENC] == pytest.approx([2 - 2.2 - 0.11, 2 - 2 - 0.1])
-        assert outcome.expected_profit[0, :, ENC] == pytest.approx([-0.1, -0.1])
+        mean = expected(world, [(0, 2), (0, 2)], outcome)
+        assert mean[:, ENC] == pytest.approx([-0.1, -0.1])
 
     def test_quadratic_expectation(self) -> None:
         shape = {"reward__shape": "quadratic", "reward__curvature_per_s2": 0.5}
-        outcome = play(make_world([1], [2, 2], **ON, **shape), [(1, 1)])
+        world = make_world([1], [2, 2], **ON, **shape)
+        outcome = play(world, [(1, 1)])
         # z = 0: G(1 s) = -1 - 0.5; on average the square is 1 + 0.1^2 = 1.01
         assert outcome.profit[0, 0, LLM] == pytest.approx(4 - 1 - 0.5 - 0.4)
-        assert outcome.expected_profit[0, 0, LLM] == pytest.approx(4 - 1 - 0.505 - 0.4)
+        mean = expected(world, [(1, 1)], outcome)
+        assert mean[0, LLM] == pytest.approx(4 - 1 - 0.505 - 0.4)
 
 
-def test_nothing_that_is_handed_in_is_changed() -> None:
-    for overload in ("random", "reject_all", "share"):
-        world = make_world(
-            [1, 1, 1],
-            [2, 9],
-            market__overload=overload,
-            market__transfer_cost_per_mb=1.0,
-            noise__on="latency_energy",
-        )
-        allocation = np.array([[(0, 1), (0, 1), (0, 2)]])
-        z, priority = np.ones((1, 3, 2, 2)), np.array([[(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)]])
-        frozen = [allocation, z, priority, world.mean_profit, world.transfer_cost, *world.layout]
-        frozen += [getattr(world, name) for name in ("latency_s", "energy_j", "value", "demand")]
-        for array in frozen:
-            array.setflags(write=False)
-        first = play_slot(world, allocation, z, priority)
-        second = play_slot(world, allocation, z, priority)
-        assert first.profit.tobytes() == second.profit.tobytes()
+@pytest.mark.parametrize("rule", [{}, REJECT_ALL, SHARE], ids=["random", "reject_all", "share"])
+@pytest.mark.parametrize("pools", [{}, PER_STAGE], ids=["shared", "per_stage"])
+def test_expected_profit_of_many_slots_at_once(rule: dict[str, Any], pools: dict[str, Any]) -> None:
+    shape = {"reward__shape": "deadline", "reward__deadline_s": 0.6}
+    one = make_world([1, 2, 1], [2, 3], **rule, **pools, **shape, **KAPPA, **ON, price=[0.5, 2])
+    world, rng = draw_world(one.scenario, [0, 1]), np.random.default_rng(0)
+    allocation = rng.integers(0, 3, (6, 4, 2, 3, 2))  # slots in a table of 6 x 4
+    admitted = np.zeros(allocation.shape, bool)
+    for at in np.ndindex(6, 4):
+        priority = drop_order(rng.random((2, 3, 2)))
+        admitted[at] = play_slot(world, allocation[at], None, priority).admitted
+    found = expected_profit(world, allocation.astype(np.int16), admitted)
+    assert found.shape == allocation.shape
+    for at in np.ndindex(6, 4):
+        assert found[at].tobytes() == expected_profit(world, allocation[at], admitted[at]).tobytes()
+    assert (found[~admitted] == 0).all()
+    assert (found[admitted] != 0).any()
+
+
+class TestWhoIsAskedForAPriority:
+    """A batch of two: flat indices of tasks run over rows, providers and stages."""
+
+    # In row 0 worker 0 is asked for 1 + 1 of 1 by tasks 0 and 2, not by task 4, which is too large
+    # for it; in row 1 worker 0 has one guest, and worker 1 room for everybody.
+    ALLOCATION = np.array([[(0, 1), (0, 2), (0, 1)], [(0, 1), (1, 1), (2, 1)]])
+
+    def asked(self, allocation: np.ndarray, **overrides: Any) -> list[int]:
+        world = make_world([1, 1, 3], [1, 10], **overrides)
+        world = draw_world(world.scenario, [0, 1])
+        tasks: list[int] = []
+
+        def priority(task: np.ndarray) -> np.ndarray:
+            tasks.extend(task.tolist())
+            return task.astype(np.uint64)
+
+        play_slot(world, allocation, None, priority)
+        return sorted(tasks)
+
+    def test_those_on_overloaded_workers(self) -> None:
+        assert self.asked(self.ALLOCATION) == [0, 2]
+        assert self.asked(self.ALLOCATION[::-1]) == [6, 8]
+
+    def test_those_of_an_overloaded_pool(self) -> None:
+        allocation = self.ALLOCATION.copy()
+        allocation[1, :2] = [(0, 0), (2, 0)]  # LLM: 1 + 1 of 1; ENC: 1 of 1
+        assert self.asked(allocation, **PER_STAGE) == [0, 2, 7, 9]
+        assert self.asked(allocation) == [0, 2, 6, 7, 9]
+
+    @pytest.mark.parametrize("rule", [SHARE, REJECT_ALL])
+    def test_nobody_where_nobody_is_drawn(self, rule: dict[str, Any]) -> None:
+        assert self.asked(self.ALLOCATION, **rule) == []
+
+    def test_nobody_where_all_fit(self) -> None:
+        assert self.asked(np.ones((2, 3, 2), int)) == []
+
+
+@pytest.mark.parametrize("overload", ["random", "reject_all", "share"])
+@pytest.mark.parametrize("capacity", ["shared", "per_stage"])
+def test_nothing_that_is_handed_in_is_changed(overload: str, capacity: str) -> None:
+    world = make_world(
+        [1, 1, 1, 3],
+        [2, 9],
+        market__overload=overload,
+        market__capacity=capacity,
+        market__transfer_cost_per_mb=1.0,
+        noise__on="latency_energy",
+    )
+    allocation = np.array([[(0, 1), (0, 1), (0, 2), (0, 0)]])
+    shock, whole = np.full((1, 4, 2, 2), 1.1), np.arange(8, dtype=np.uint64)
+    frozen = [allocation, shock, whole, world.mean_profit, world.transfer_cost, *world.pace]
+    frozen += [table for table in world.layout if table is not None]
+    frozen += [getattr(world, name) for name in ("latency_s", "energy_j", "value", "demand")]
+    for array in frozen:
+        array.setflags(write=False)
+    first, second = (play_slot(world, allocation, shock, whole.take) for _ in range(2))
+    for field in fields(Outcome):
+        left, right = (getattr(outcome, field.name) for outcome in (first, second))
+        assert left.tobytes() == right.tobytes(), field.name
+        left.setflags(write=False)
+    mean = expected_profit(world, allocation, first.admitted)
+    assert mean.tobytes() == expected_profit(world, allocation, second.admitted).tobytes()
 
 
 def survivors(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from distmllm_env import ENC, LLM, Scenario, World, draw_world
+from distmllm_env.equations import noise_effect
 from distmllm_env.slot import play_slot
 from distmllm_env.testbed import why_infeasible
 
@@ -47,7 +49,10 @@ VARIED: dict[str, dict[str, Any]] = {
     "shared values": {
         "reward.value_enc": {"kind": "uniform", "low": 3, "high": 5},
     },
-    "transfer": {"market.transfer_cost_per_mb": 0.5},
+    "transfer": {
+        "market.transfer_cost_per_mb": 0.5,
+        "tensor_bytes": {"kind": "uniform", "low": 1e5, "high": 2e6},
+    },
     "7 x 11": {"providers": 7, "workers": 11},
 }
 SCENARIOS = {name: Scenario.load(name) for name in Scenario.names()}
@@ -56,6 +61,16 @@ SCENARIOS |= {name: Scenario.load("paper", overrides) for name, overrides in VAR
 
 def bits(world: World) -> dict[str, bytes]:
     return {name: getattr(world, name).tobytes() for name in SHAPES}
+
+
+def full(world: World) -> dict[str, Any]:
+    """Every table of a world and of what is read from it in a slot; all of them are then cached."""
+    layout = {
+        name: table if table is None else (table.shape, table.tobytes())
+        for name, table in world.layout._asdict().items()
+    }
+    pace = {f"mean {name}": table.tobytes() for name, table in world.pace._asdict().items()}
+    return bits(world) | layout | pace | {"everywhere": world.feasible_everywhere}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
@@ -69,7 +84,7 @@ class TestTables:
             assert table.shape == tuple(axes[letter] for letter in letters), name
             assert table.dtype == (bool if name == "feasible" else np.float64), name
             assert not np.isnan(table).any(), name
-        assert (world.batch, world.seeds, world.episode) == (3, (3, 1, 4), 0)
+        assert (world.batch, world.seeds, world.episodes) == (3, (3, 1, 4), (0, 0, 0))
 
     def test_last_column_is_defer(self, scenario: Scenario) -> None:
         world = draw_world(scenario, [3, 1, 4])
@@ -90,14 +105,60 @@ class TestTables:
 
     def test_a_row_of_a_batch_is_the_single_draw_bit_for_bit(self, scenario: Scenario) -> None:
         seeds = [0, 7, 2**40, 1, 7]
-        batch = draw_world(scenario, seeds, episode=2)
+        batch = draw_world(scenario, seeds, episodes=2)
         for b, seed in enumerate(seeds):
-            single = bits(draw_world(scenario, [seed], episode=2))
+            single = bits(draw_world(scenario, [seed], episodes=2))
             row = bits(batch.row(b))
             for name in SHAPES:
                 assert getattr(batch, name)[b : b + 1].tobytes() == single[name], name
                 assert row[name] == single[name], name
-        assert (batch.row(2).seeds, batch.row(2).episode) == ((2**40,), 2)
+        assert (batch.row(2).seeds, batch.row(2).episodes) == ((2**40,), (2,))
+
+    def test_each_row_may_have_an_episode_of_its_own(self, scenario: Scenario) -> None:
+        seeds, episodes = [3, 3, 2**64 + 1, 5], [4, 0, 1, 4]
+        batch = draw_world(scenario, seeds, episodes)
+        assert (batch.seeds, batch.episodes) == (tuple(seeds), tuple(episodes))
+        for b, (seed, episode) in enumerate(zip(seeds, episodes, strict=True)):
+            single, row = draw_world(scenario, [seed], [episode]), batch.row(b)
+            assert row.episodes == single.episodes == (episode,)
+            assert bits(row) == bits(single) == bits(draw_world(scenario, [seed], episode))
+
+    def test_rows_can_be_overwritten(self, scenario: Scenario) -> None:
+        world = draw_world(scenario, [3, 1, 4, 1], [0, 0, 0, 5])
+        full(world)  # so that everything is there that must be computed anew
+        other = draw_world(scenario, [7, 2**64], [2, 5])
+        theirs, first = full(other), world.row(1)
+        world.overwrite(np.array([True, False, True, False]), other)
+        seeds, episodes = (7, 1, 2**64, 1), (2, 0, 5, 5)
+        assert (world.seeds, world.episodes) == (seeds, episodes)
+        assert full(world) == full(draw_world(scenario, seeds, episodes))
+        for b, (seed, episode) in enumerate(zip(seeds, episodes, strict=True)):
+            assert full(world.row(b)) == full(draw_world(scenario, [seed], episode))
+        assert full(first) == full(draw_world(scenario, [1], 0))
+        # Once more, without anything computed in between; what was copied in stays as it was.
+        world.overwrite(np.array([False, False, True, True]), draw_world(scenario, [8, 9]))
+        assert full(world) == full(draw_world(scenario, (7, 1, 8, 9), (2, 0, 0, 0)))
+        assert full(other) == theirs
+        world.overwrite(np.ones(4, bool), draw_world(scenario, [0, 1, 2, 3], 1))
+        assert full(world) == full(draw_world(scenario, [0, 1, 2, 3], 1))
+
+
+def test_overwriting_may_bring_in_or_take_away_what_cannot_run() -> None:
+    capacity = {"kind": "integers", "low": 1, "high": 3}
+    scenario = Scenario.load("paper", {"demand": 2, "capacity": capacity}, providers=1, workers=2)
+    everywhere, somewhere = [], []
+    for seed in range(60):
+        with contextlib.suppress(ValueError):  # runs nowhere
+            feasible = draw_world(scenario, [seed]).feasible.all()
+            (everywhere if feasible else somewhere).append(seed)
+    free, mixed = everywhere[:2], somewhere[:2]
+    world = draw_world(scenario, free)
+    assert full(world)["runs"] is None
+    world.overwrite(np.array([False, True]), draw_world(scenario, mixed[:1]))
+    assert full(world)["runs"] is not None
+    assert full(world) == full(draw_world(scenario, [free[0], mixed[0]]))
+    world.overwrite(np.array([False, True]), draw_world(scenario, free[1:]))
+    assert full(world) == full(draw_world(scenario, free))
 
 
 class TestSeeds:
@@ -118,15 +179,30 @@ class TestSeeds:
             ([1, -2], 0, "seed = -2 is not allowed: a whole number, at least 0"),
             ([1.5], 0, "seed = 1.5 is not allowed: a whole number, at least 0"),
             ([1], -1, "episode = -1 is not allowed: at least 0"),
+            ([1, 2], [0, -3], "episode = -3 is not allowed: at least 0"),
+            ([1, 2], [0], "episodes = [0] is not allowed: one, or 2, one per seed"),
+            ([1], [0, 1], "episodes = [0, 1] is not allowed: one, or 1, one per seed"),
         ],
     )
-    def test_wrong_seeds(self, seeds: list[Any], episode: int, text: str) -> None:
+    def test_wrong_seeds(self, seeds: list[Any], episode: Any, text: str) -> None:
         with pytest.raises(ValueError, match=re.escape(text)):
             draw_world(Scenario.load("toy"), seeds, episode)
 
     def test_seeds_of_numpy_will_do(self) -> None:
         toy = Scenario.load("toy")
         assert draw_world(toy, np.array([3, 4])).seeds == (3, 4)  # type: ignore[arg-type]
+        found = draw_world(Scenario.load("paper"), [3, 4], np.array([1, 2]))  # type: ignore[arg-type]
+        assert found.episodes == (1, 2)
+        assert bits(found) == bits(draw_world(Scenario.load("paper"), [3, 4], [1, 2]))
+        one = draw_world(Scenario.load("paper"), [3, 4], np.int64(1))  # type: ignore[arg-type]
+        assert one.episodes == (1, 1)
+
+    def test_seeds_of_any_size(self) -> None:
+        paper = Scenario.load("paper")
+        seeds = [0, 1, 2**64 - 1, 2**64, 2**64 + 1, 2**128, 2**128 + 1, 2**200]
+        world = draw_world(paper, seeds)
+        assert world.seeds == tuple(seeds)
+        assert len({row.tobytes() for row in world.price}) == len(seeds)
 
 
 class TestDraws:
@@ -436,6 +512,11 @@ NOISY: dict[str, tuple[dict[str, Any], float]] = {
 }
 
 
+def all_alike(task: np.ndarray) -> np.ndarray:
+    """Give every task the same priority, for slots where nobody is dropped."""
+    return np.zeros(task.shape, np.uint64)
+
+
 @pytest.mark.parametrize(("overrides", "tolerance"), NOISY.values(), ids=NOISY)
 def test_mean_profit_and_profit_std_against_simulation(
     overrides: dict[str, Any], tolerance: float
@@ -444,12 +525,17 @@ def test_mean_profit_and_profit_std_against_simulation(
     scenario = Scenario.load("toy", base | overrides)
     one, draws = draw_world(scenario, [0]), 200_000
     # 200,000 equal rows, each with noise of its own, in place of 200,000 slots
+
+    def repeated(table: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(table, (draws, *table.shape[1:]))
+
     tables: dict[str, Any] = {
-        name: np.broadcast_to(getattr(one, name), (draws, *getattr(one, name).shape[1:]))
-        for name in SHAPES
-        if name not in ("transfer_cost", "mean_profit", "profit_std")
+        field.name: repeated(value)
+        for field in fields(World)
+        if isinstance(value := getattr(one, field.name), np.ndarray)
     }
-    world = replace(one, seeds=(0,) * draws, **tables)
+    pace = type(one.pace)(*map(repeated, one.pace))
+    world = replace(one, seeds=(0,) * draws, episodes=(0,) * draws, **tables, pace=pace)
     rng = np.random.default_rng(1)
     shape = (draws, 2, 2, 2)
     if scenario.noise.distribution == "uniform":
@@ -458,7 +544,7 @@ def test_mean_profit_and_profit_std_against_simulation(
         z = rng.standard_normal(shape)
     for n in (0, 1):
         allocation = np.full((draws, 2, 2), n)
-        profit = play_slot(world, allocation, z, np.zeros((draws, 2, 2))).profit
+        profit = play_slot(world, allocation, noise_effect(scenario.noise, z), all_alike).profit
         std, expected = one.profit_std[0, :, :, n].T, one.mean_profit[0, :, :, n].T
         assert profit.std(axis=0) == pytest.approx(std, rel=tolerance, abs=1e-9)
         # five standard errors of the mean

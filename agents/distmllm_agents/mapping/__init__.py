@@ -9,8 +9,9 @@ from distmllm_agents.mapping.batch import solve_batch
 from distmllm_agents.mapping.branch_and_bound import solve_branch_and_bound
 from distmllm_agents.mapping.exact import solve_exact
 from distmllm_agents.mapping.fair import solve_fair
-from distmllm_agents.mapping.problem import Mapping, MappingProblem, Solver
+from distmllm_agents.mapping.problem import Mapping, MappingBatch, MappingProblem, Solver
 from distmllm_agents.mapping.sequential import solve_sequential
+from distmllm_agents.mapping.sequential_batch import solve_sequential_batch
 
 SOLVERS: dict[str, Solver] = {
     "sequential": solve_sequential,
@@ -22,6 +23,7 @@ SOLVERS: dict[str, Solver] = {
 __all__ = [
     "SOLVERS",
     "Mapping",
+    "MappingBatch",
     "MappingProblem",
     "Solver",
     "solve_batch",
@@ -29,4 +31,5 @@ __all__ = [
     "solve_exact",
     "solve_fair",
     "solve_sequential",
+    "solve_sequential_batch",
 ]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distmllm_agents.mapping.problem import OUT, Array, Mapping, MappingProblem
-from distmllm_env.slot import TOLERANCE
+from distmllm_env.layout import TOLERANCE
 
 MARGIN = 1e-9  # to be better by less than this is not to be better
 PRICE_STEPS = 200

@@ -12,7 +12,7 @@ from ortools.sat.python import cp_model
 from distmllm_agents.mapping.knapsack import SCALE, whole_weights
 from distmllm_agents.mapping.problem import OUT, Array, Mapping, MappingProblem, no_solution
 from distmllm_agents.mapping.search import solve_search, worth_trying
-from distmllm_env.slot import TOLERANCE
+from distmllm_env.layout import TOLERANCE
 
 
 def solve_exact(

@@ -8,12 +8,12 @@ import numpy as np
 from ortools.algorithms.python import knapsack_solver
 
 from distmllm_agents.mapping.problem import Array
-from distmllm_env.slot import TOLERANCE
+from distmllm_env.layout import TOLERANCE
 
 SCALE = 1e9
 """Utilities become integers at this resolution: an error of at most 5e-10 per item (C9)."""
 
-_DP_CELLS = 200_000
+DP_CELLS = 200_000
 
 
 def knapsack(profit: Array, weight: Array, capacity: float) -> Array:
@@ -35,7 +35,7 @@ def knapsack(profit: Array, weight: Array, capacity: float) -> Array:
     if profit.min() < 0:  # OR-Tools would end the process
         raise ValueError(f"profit {profit.min()} is not allowed: at least 0.")
     cap = int(capacity + TOLERANCE)
-    if (weight == np.floor(weight)).all() and profit.size * (cap + 1) <= _DP_CELLS:
+    if (weight == np.floor(weight)).all() and profit.size * (cap + 1) <= DP_CELLS:
         return _dynamic_program(profit.tolist(), weight.astype(int).tolist(), cap)
     return _branch_and_bound(profit, weight, capacity)
 

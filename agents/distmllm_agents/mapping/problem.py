@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from distmllm_env.layout import TOLERANCE
 from distmllm_env.policy import Problem
-from distmllm_env.slot import TOLERANCE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 OUT = -1
@@ -102,6 +102,39 @@ class MappingProblem:
         if over.size:
             p, n = over[0]
             raise ValueError(f"worker {n} holds {load[p, n]} of {self.capacity[p, n]}.")
+
+
+@dataclass(frozen=True, eq=False)
+class MappingBatch:
+    """Mapping problems of R rows: one size, one capacity pool each, items may stay out.
+
+    Attributes:
+        utility: u, (R, K, N).
+        weight: (R, K), above 0.
+        capacity: (R, N), at least 0.
+        allowed: bool (R, K, N).
+    """
+
+    utility: Array
+    weight: Array
+    capacity: Array
+    allowed: Array
+
+    def row(self, r: int) -> MappingProblem:
+        """Return the problem of row ``r``, checked."""
+        return MappingProblem(
+            utility=self.utility[r],
+            weight=self.weight[r],
+            capacity=self.capacity[r][None],
+            pool=np.zeros(self.weight.shape[1], int),
+            allowed=self.allowed[r],
+        )
+
+    @cached_property
+    def useful(self) -> Array:
+        """Pairs worth considering, bool (R, K, N), as :attr:`MappingProblem.useful` has them."""
+        fits = self.weight[..., None] <= self.capacity[:, None] + TOLERANCE
+        return self.allowed & fits & (self.utility > 0)
 
 
 def _require_shape(name: str, array: Array, *allowed: tuple[int, ...]) -> None:
@@ -197,7 +230,39 @@ def monolithic(problem: Problem, utility: Array, b: int) -> MappingProblem:
     )
 
 
+def disaggregated_batch(problem: Problem, utility: Array, rows: Array) -> MappingBatch:
+    """Two items per provider for many rows at once, as :func:`disaggregated` has them for one.
+
+    Pools have nothing in common: where each stage has its own, a row becomes two of the batch, ENC
+    and then LLM. Transfer cost is left out.
+
+    Args:
+        problem: What the scheduler knows.
+        utility: Estimated profits of those rows, (R, S, M, N).
+        rows: int (R,).
+    """
+    pools = 2 if problem.per_stage else 1
+    items = 2 * problem.providers // pools
+    return MappingBatch(
+        utility=utility.reshape(-1, items, problem.workers),
+        weight=np.tile(problem.demand[rows], 2).reshape(-1, items),
+        capacity=np.repeat(problem.capacity[rows], pools, axis=0),
+        allowed=problem.feasible[rows].reshape(-1, items, problem.workers),
+    )
+
+
+def monolithic_batch(problem: Problem, utility: Array, rows: Array) -> MappingBatch:
+    """One item per provider for many rows at once, as :func:`monolithic` has them for one."""
+    return MappingBatch(
+        utility=utility.sum(axis=1),
+        weight=problem.demand[rows] * (1 if problem.per_stage else 2),
+        capacity=problem.capacity[rows],
+        allowed=problem.feasible[rows, 0] & problem.feasible[rows, 1],
+    )
+
+
 def to_allocation(choice: Array, providers: int, workers: int) -> Array:
-    """Turn item choices, (2M,) or (M,) for monolithic items, into an allocation (M, S)."""
-    stages = choice.reshape(-1, providers).T
-    return np.where(stages == OUT, workers, np.broadcast_to(stages, (providers, 2)))
+    """Turn item choices, (..., 2M) or (..., M) if monolithic, into an allocation (..., M, S)."""
+    stages = choice.reshape(*choice.shape[:-1], -1, providers).swapaxes(-1, -2)
+    both = np.broadcast_to(stages, (*choice.shape[:-1], providers, 2))
+    return np.where(both == OUT, workers, both)

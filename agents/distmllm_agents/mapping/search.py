@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distmllm_agents.mapping.problem import OUT, Array, Mapping, MappingProblem
-from distmllm_env.slot import TOLERANCE
+from distmllm_env.layout import TOLERANCE
 
 LABEL_LIMIT = 60_000
 """Partial mappings per pass after which CP-SAT is the better tool. A count, so that runs repeat."""

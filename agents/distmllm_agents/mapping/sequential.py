@@ -10,7 +10,7 @@ import numpy as np
 from distmllm_agents.mapping.knapsack import knapsack
 from distmllm_agents.mapping.problem import OUT, Array, Mapping, MappingProblem
 from distmllm_env.errors import unknown_name
-from distmllm_env.slot import TOLERANCE
+from distmllm_env.layout import TOLERANCE
 
 ORDERS = ("index", "capacity", "reverse")
 
@@ -50,7 +50,7 @@ def solve_sequential(
     items, _ = problem.utility.shape
     choice = np.full(items, OUT)
     held = np.zeros(items)  # u of the worker that holds the item, 0 if none (lines 4 to 10)
-    for n in _order(problem, order):  # line 2
+    for n in worker_order(order, problem.capacity.sum(axis=0)).tolist():  # line 2
         residual = problem.utility[:, n] - held
         for p in range(problem.capacity.shape[0]):
             offer = np.flatnonzero(problem.useful[:, n] & (residual > 0) & (problem.pool == p))
@@ -69,19 +69,21 @@ def solve_sequential(
     )
 
 
-def _order(problem: MappingProblem, order: str | Sequence[int]) -> list[int]:
-    workers = problem.utility.shape[1]
+def worker_order(order: str | Sequence[int], capacity: Array) -> Array:
+    """Return the workers in their order (C2), int (..., N), for capacities (..., N)."""
+    workers = capacity.shape[-1]
     if not isinstance(order, str):
         if sorted(order) != list(range(workers)):
             raise ValueError(
                 f"order = {order!r} is not allowed: every worker 0..{workers - 1} once."
             )
-        return list(order)
+        return np.broadcast_to(np.array(order), capacity.shape)
     if order not in ORDERS:
         raise unknown_name("order", order, ORDERS)
     if order == "capacity":
-        return np.argsort(-problem.capacity.sum(axis=0), kind="stable").tolist()
-    return list(range(workers))[:: -1 if order == "reverse" else 1]
+        return np.argsort(-capacity, axis=-1, kind="stable")
+    line = np.arange(workers)[:: -1 if order == "reverse" else 1]
+    return np.broadcast_to(line, capacity.shape)
 
 
 def _refill(problem: MappingProblem, choice: Array) -> None:
