@@ -35,7 +35,8 @@ class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
     the whole market, the same for all.
 
     **Infos** per agent: ``slot``, ``action_mask`` int8 (2, N + 1), ``profit`` (2,), ``status`` int8
-    (2,), ``latency_s`` (2,), ``energy_j`` (2,).
+    (2,), ``latency_s`` (2,), ``energy_j`` (2,). ``action_mask`` holds for the run and is
+    read-only; all else is the caller's.
 
     **Episode** T slots, then all agents are truncated; seeds as in
     :class:`~distmllm_env.envs.central.CentralEnv`.

@@ -155,7 +155,7 @@ def provider_info(session: Session, m: int) -> dict[str, Any]:
     assert market is not None
     return {
         "slot": market.slot,
-        "action_mask": session.masks[m].copy(),
+        "action_mask": session.mask_of[m].copy(),
         "profit": last.profit[0, m].copy(),
         "status": last.status[0, m].copy(),
         "latency_s": last.latency_s[0, m].copy(),
@@ -164,11 +164,11 @@ def provider_info(session: Session, m: int) -> dict[str, Any]:
 
 
 def provider_infos(session: Session) -> list[dict[str, Any]]:
-    """Return :func:`provider_info` of every provider, for the price of little more than one."""
+    """Return :func:`provider_info` of every provider; masks, which never change, are read-only."""
     market, last = session.market, session.outcome
     assert market is not None
     slot = market.slot
-    tables = (session.masks, last.profit[0], last.status[0], last.latency_s[0], last.energy_j[0])
+    tables = (last.profit[0], last.status[0], last.latency_s[0], last.energy_j[0])
     return [
         {
             "slot": slot,
@@ -178,5 +178,7 @@ def provider_infos(session: Session) -> list[dict[str, Any]]:
             "latency_s": latency,
             "energy_j": energy,
         }
-        for mask, profit, status, latency, energy in zip(*(t.copy() for t in tables), strict=True)
+        for mask, profit, status, latency, energy in zip(
+            session.mask_of, *(t.copy() for t in tables), strict=True
+        )
     ]

@@ -80,6 +80,8 @@ class Session:
         self.seed, self.episode = seed, episode
         self.observer = Observer(self.market.world)
         self.masks = masks(self.market.world)[0]  # (M, S, N + 1)
+        self.masks.setflags(write=False)  # holds for the run and is handed out as it is
+        self.mask_of = list(self.masks)
         self.allocation, self.outcome = nothing_yet(self.market.world)
         self.own, self.welfare = earnings(self.outcome.profit)
         self._history: list[float] = []

@@ -343,11 +343,24 @@ class TestInfo:
             shown = [view for _, view in seen]
             shown += [v for info in infos for v in info.values() if isinstance(v, np.ndarray)]
             for array in shown:
-                array[...] = 77
+                if array.flags.writeable:
+                    array[...] = 77
             np.testing.assert_equal(vars(spoilt._session.outcome), vars(other._session.outcome))
             if not over:
                 answers = [move(env, np.random.default_rng(choices)) for env in both]
                 choices += 1
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_only_masks_of_the_parallel_environment_are_read_only(kind: str) -> None:
+    env = MAKERS[kind](scenario="crowd2", slots=3)
+    seen, infos, _ = settle(env, env.reset(seed=0))
+    assert all(view.flags.writeable for _, view in seen)
+    for info in infos:
+        for key, value in info.items():
+            if isinstance(value, np.ndarray):
+                fixed = key == "action_mask" and kind == "parallel"
+                assert value.flags.writeable != fixed, key
 
 
 @pytest.mark.parametrize("kind", ["central", "parallel"])
