@@ -1,16 +1,29 @@
-"""Make the pictures of README: ``.venv/bin/python docs/pictures.py``."""
+"""Make the pictures of README and the reference copy of the reproduction.
+
+``.venv/bin/python docs/pictures.py`` takes a minute. With ``--robustness`` it also plays the 200
+draws of the constants, which takes some minutes more.
+"""
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from pathlib import Path
 
 import gymnasium as gym
 import matplotlib.image
 
 import distmllm_env
+from distmllm_bench import style
 from distmllm_bench.demo import POLICIES, figure, play_all
+from distmllm_bench.reproduce import fig4, fig5, fig6, fig7
+from distmllm_bench.reproduce.lab import Lab
+from distmllm_bench.reproduce.run import reproduce, robust
 
 HERE = Path(__file__).parent
+REFERENCE = HERE / "reproduced"
+SMALL = 5000
+"""Tables above this many bytes, one line a slot, are not kept here; the command writes them."""
 
 
 def market(slot: int = 120) -> None:
@@ -33,6 +46,56 @@ def demo() -> None:
         (HERE / f"demo-{scenario.name}.png").write_bytes(files["png"])
 
 
+def figures() -> None:
+    """Figures 4 to 7 of the paper on one page."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lab = Lab(range(20))
+    panels = [p for module in (fig4, fig5, fig6, fig7) for p in module.panels(lab, "sd")]
+    with mpl.rc_context(style.RC):
+        page = Figure(figsize=(13.0, 5.4), layout="constrained")
+        FigureCanvasAgg(page)
+        lines = {}
+        for ax, panel in zip(page.subplots(2, 5).ravel(), panels, strict=True):
+            panel.draw(ax)
+            ax.set_title(panel.id, loc="left", fontweight="bold")
+            ax.get_legend().remove()  # one legend for the page
+            if not panel.id.startswith(("5", "6", "7a")):
+                lines |= {line.get_label(): line for line in ax.get_lines()}
+        lines |= {"Figure 5: one line per provider": mpl.lines.Line2D([], [], linestyle="none")}
+        page.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5)
+        (HERE / "reproduced.png").write_bytes(style.rendered(page, dpi=110)["png"])
+
+
+def reference() -> None:
+    """The ledger of claims and the small tables of ``distmllm reproduce``."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = reproduce(
+            Path(folder), range(20), command="distmllm reproduce --seeds 20 --base-seed 0"
+        )
+        REFERENCE.mkdir(exist_ok=True)
+        for path in (Path(folder) / "claims.md", Path(folder) / "claims.json"):
+            (REFERENCE / path.name).write_bytes(path.read_bytes())
+        for path in map(Path, result["files"]):
+            if path.suffix == ".csv" and path.stat().st_size < SMALL:
+                (REFERENCE / path.name).write_bytes(path.read_bytes())
+
+
+def robustness() -> None:
+    """``distmllm reproduce --robustness --seeds 10``: table and figure."""
+    with tempfile.TemporaryDirectory() as folder:
+        robust(Path(folder), range(10), 200, 2)
+        for kind in ("csv", "png"):
+            made = Path(folder) / "figures" / f"robustness.{kind}"
+            (REFERENCE / made.name).write_bytes(made.read_bytes())
+
+
 if __name__ == "__main__":
     market()
     demo()
+    figures()
+    reference()
+    if "--robustness" in sys.argv:
+        robustness()

@@ -4,7 +4,9 @@
 """
 
 import contextlib
+import csv
 import io
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
+REFERENCE = README.parent / "docs" / "reproduced"
+CLAIMS = re.compile(r"<!-- claims -->\n(?P<table>.*?)<!-- /claims -->", re.DOTALL)
 DEMO = re.compile(r"<!-- demo -->\n```text\n(?P<output>.*?)```", re.DOTALL)
 
 
@@ -34,6 +38,20 @@ def demo_output():
         return run_demo(Path(folder), 20, None, SCENARIOS, POLICIES)[0] + "\n"
 
 
+def claims_table():
+    """The ledger in short, from the reference copy."""
+    rows = json.loads((REFERENCE / "claims.json").read_text("utf-8"))
+    with (REFERENCE / "robustness.csv").open(encoding="utf-8", newline="") as file:
+        shares = {}
+        for row in csv.DictReader(file):
+            shares.setdefault(row["claim"], float(row["holds"]))  # the main reading comes first
+    out = ["| claim | | verdict | draws |", "|:--|:--|:--|--:|"]
+    for row in rows:
+        share = f"{shares[row['id']]:.0%}" if row["id"] in shares else ""
+        out.append(f"| {row['id']} | {row['claim']} | {row['verdict']} | {share} |")
+    return "\n".join(out) + "\n"
+
+
 def test_every_python_block_has_its_output_beside_it():
     assert len(BLOCK.findall(text())) == text().count("```python") >= 4
 
@@ -47,6 +65,17 @@ def test_demo_output():
     assert demo_output() == DEMO.search(text())["output"]
 
 
+def test_claims_table():
+    assert claims_table() == CLAIMS.search(text())["table"]
+
+
+def test_the_count_of_verdicts():
+    rows = json.loads((REFERENCE / "claims.json").read_text("utf-8"))
+    for verdict in {row["verdict"] for row in rows}:
+        count = sum(row["verdict"] == verdict for row in rows)
+        assert f"{count} {verdict}" in " ".join(text().split())
+
+
 def test_files_that_readme_names_exist():
     for target in re.findall(r"\]\(([^)#:]+)\)", text()):
         assert (README.parent / target).exists(), target
@@ -58,4 +87,5 @@ if __name__ == "__main__":
         lambda b: f"```python\n{b['code']}```\n\n```text\n{output_of(b['code'])}```", page
     )
     page = DEMO.sub(lambda b: f"<!-- demo -->\n```text\n{demo_output()}```", page)
+    page = CLAIMS.sub(lambda b: f"<!-- claims -->\n{claims_table()}<!-- /claims -->", page)
     README.write_text(page, encoding="utf-8")

@@ -17,6 +17,7 @@ NANO, AGX = "jetson-orin-nano-8gb", "jetson-agx-orin-64gb"
 RTX, A100 = "rtx-4090-24gb", "a100-80gb-pcie"
 DEVICES = (NANO, AGX, RTX, A100)
 ENCODERS = ("resnet50", "clip-vit-b32", "vit-b16-224", "flava-full", "clip-vit-l14-336")
+SIZE_ONLY = "efficientnet-b0"
 B7, B13, B70 = "llama-2-7b-q4", "llama-2-13b-q4", "llama-2-70b-q4"
 INT4, FP16 = "llava-1.5-7b-int4", "llava-1.5-7b-fp16"
 LLMS = (B7, B13, B70, INT4, FP16)
@@ -41,7 +42,8 @@ def every_number() -> dict[str, Number]:
 class TestCoverage:
     def test_names(self) -> None:
         assert set(devices()) == set(DEVICES)
-        assert [m.name for m in models().values() if m.stage == "enc"] == list(ENCODERS)
+        encoders = {m.name for m in models().values() if m.stage == "enc"}
+        assert encoders == {*ENCODERS, SIZE_ONLY}
         assert [m.name for m in models().values() if m.stage == "llm"] == list(LLMS)
         for file in (files("distmllm_env") / "profiles").iterdir():
             assert file.name.removesuffix(".toml") in {*DEVICES, "models", "links"}
@@ -59,6 +61,11 @@ class TestCoverage:
         else:
             assert reason is None
             assert stated == set(NEEDS[model])
+
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_a_model_without_a_time_says_so(self, device: str) -> None:
+        with pytest.raises(ValueError, match=f"encode_time.*{SIZE_ONLY}"):
+            devices()[device].encode_time_s(SIZE_ONLY)
 
     @pytest.mark.parametrize("device", DEVICES)
     def test_every_device_states_load_power_and_memory(self, device: str) -> None:
@@ -215,7 +222,10 @@ class TestNumbers:
         assert need == {B7: 3904, B13: 7411, B70: 37235, INT4: 3904, FP16: 12930}
 
     def test_tensors_are_exact(self) -> None:
-        assert {name: models()[name].number("tensor_bytes").value for name in ENCODERS} == {
+        assert {
+            name: models()[name].number("tensor_bytes").value for name in (*ENCODERS, SIZE_ONLY)
+        } == {
+            SIZE_ONLY: 1280 * 7 * 7 * 2,
             "resnet50": 2048 * 7 * 7 * 2,
             "clip-vit-b32": (7 * 7 + 1) * 768 * 2,
             "vit-b16-224": (14 * 14 + 1) * 768 * 2,

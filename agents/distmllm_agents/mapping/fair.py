@@ -59,7 +59,7 @@ def solve_fair(problem: MappingProblem, providers: int) -> Mapping:
 def fairness_violation(problem: MappingProblem, choice: Array, providers: int) -> float:
     """Return the largest left side of (5) over every feasible alternative to ``choice``.
 
-    At least 0, as ``choice`` is its own alternative; 0 up to rounding (say 1e-6) if it is fair. The
+    At least 0, as ``choice`` is its own alternative; 0 up to rounding (1e-8) if it is fair. The
     left side is linear in r_m(x), so this takes one more integer program and no enumeration.
 
     Args:

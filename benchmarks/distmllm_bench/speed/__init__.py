@@ -1,0 +1,1 @@
+"""What the environments cost; ``distmllm speed`` measures it, see :mod:`.run`."""
