@@ -50,6 +50,7 @@ def test_module_equals_script():
     [
         ("scenarios", Scenario.names()),
         ("policies", tuple(policy_names())),
+        ("figures", ("4a", "7b", "theorem-1", "ablations")),
         ("devices", ("a100-80gb-pcie", "jetson-agx-orin-64gb", "jetson-orin-nano-8gb")),
     ],
 )
