@@ -47,10 +47,21 @@ def _devices() -> list[Row]:
     return rows
 
 
+def _figures() -> list[Row]:
+    from distmllm_bench.reproduce.run import EXPERIMENTS
+
+    rows = []
+    for group, (module, panels) in EXPERIMENTS.items():
+        first = (inspect.getdoc(module) or "").partition("\n")[0]
+        rows += [{"name": panel, "group": group, "what it shows": first} for panel in panels]
+    return rows
+
+
 KINDS: dict[str, Callable[[], list[Row]]] = {
     "scenarios": _scenarios,
     "policies": _policies,
     "devices": _devices,
+    "figures": _figures,
 }
 
 
@@ -58,7 +69,7 @@ def rows(what: str) -> list[Row]:
     """Return what is known of a kind.
 
     Args:
-        what: ``scenarios``, ``policies`` or ``devices``.
+        what: ``scenarios``, ``policies``, ``devices`` or ``figures``.
 
     Raises:
         ValueError: Another kind.

@@ -56,7 +56,7 @@ def demo(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="scenarios, policies or devices")],
+    what: Annotated[str, typer.Argument(help="scenarios, policies, devices or figures")],
     as_json: AsJson = False,
 ) -> None:
     """List what the package knows by name."""
@@ -192,6 +192,8 @@ def reproduce(
     from distmllm_bench.reproduce import run as work
 
     with usage_errors():
+        if robustness and (only or band != "sd"):
+            raise ValueError("--only and --band have no effect with --robustness: leave them out.")
         if robustness:
             result = work.robust(out, range(base_seed, base_seed + seeds), draws, jobs)
         else:
@@ -200,7 +202,8 @@ def reproduce(
                 range(base_seed, base_seed + seeds),
                 only or (),
                 band,
-                f"distmllm reproduce --seeds {seeds} --base-seed {base_seed}",
+                f"distmllm reproduce --seeds {seeds} --base-seed {base_seed}"
+                + "".join(f" --only {name}" for name in only or ()),
             )
     print(json.dumps(result, indent=2) if as_json else work.text(result))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,7 @@ def load_run(path: Path) -> tuple[Run, dict[str, Any]]:
             meta = json.loads(str(data["meta"]))
             tables = {name: data[name] for name in _TABLES}
             exploring = data.get("exploring")
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a recorded run: {error}") from error
     scenario = schema.build(Scenario, tomllib.loads(meta["scenario"]))
     world = draw_world(scenario, meta["seeds"], meta["episodes"])

@@ -178,3 +178,14 @@ def test_chance_alone_decides_in_one_case_of_a_hundred():
     verdicts = [above_zero("x", sample).verdict for sample in samples]
     for verdict in (REPRODUCED, NOT_REPRODUCED):
         assert 0.002 < verdicts.count(verdict) / len(samples) < 0.008  # 0.005 each
+
+
+@pytest.mark.parametrize("margin", [math.nan, math.inf])
+def test_a_margin_must_be_a_number(margin):
+    with pytest.raises(ValueError, match="is not finite"):
+        fact("x > y", margin)
+
+
+def test_a_finding_about_nothing_is_refused():
+    with pytest.raises(ValueError, match="needs at least one part"):
+        Finding("4a-final", "as read", ())

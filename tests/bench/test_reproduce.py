@@ -21,6 +21,8 @@ from distmllm_bench.metrics import Scores, optimum
 from distmllm_bench.reproduce import (
     ablations,
     drawing,
+    fig1,
+    fig3,
     fig4,
     fig5,
     fig6,
@@ -949,6 +951,21 @@ def test_robustness_can_be_drawn():
     assert labels == ["6a: as read", "7b: as read"]
 
 
+def test_the_published_ledger_is_what_comes_out():
+    lab = Lab(range(20))
+    panels = [p for m in (fig1, fig3, fig4, fig5, fig6, fig7) for p in m.panels(lab, "sd")]
+    fresh = ledger.ledger([f for p in panels for f in p.findings], None, "")
+    page = Path(__file__).parents[2] / "docs" / "reproduced" / "claims.json"
+    published = {row["id"]: row for row in json.loads(page.read_text("utf-8"))}
+    for row in fresh:
+        kept = published[row["id"]]
+        assert (row["verdict"], row["hangs_on"]) == (kept["verdict"], kept["hangs_on"])
+        for one, other in zip(row["readings"], kept["readings"], strict=True):
+            assert one["verdict"] == other["verdict"]
+            assert one["effect"] == pytest.approx(other["effect"], rel=1e-9, abs=1e-9)
+    assert {row["id"] for row in fresh} == {id_ for id_ in published if id_[0].isdigit()}
+
+
 # The command
 
 
@@ -978,20 +995,22 @@ def test_only_one_figure(tmp_path):
     kept = {name for name in files if name.startswith("runs/")}
     assert len(kept) == 3
     figure = {"figures/4a.png", "figures/4a.svg", "figures/4a.csv"}
-    assert files - kept == {*figure, "claims.json", "claims.md"}
+    assert files - kept == {*figure, "claims-4a.json", "claims-4a.md"}
     assert (tmp_path / "figures/4a.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "figures/4a.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [float(line["slot"]) for line in lines] == list(range(1, 501))
-    rows = json.loads((tmp_path / "claims.json").read_text())
+    rows = json.loads((tmp_path / "claims-4a.json").read_text())
     assert [row["id"] for row in rows] == ["4a-early", "4a-final"]
-    assert {row["command"] for row in rows} == {"distmllm reproduce --seeds 2 --base-seed 0"}
-    page = (tmp_path / "claims.md").read_text()
+    assert {row["command"] for row in rows} == {
+        "distmllm reproduce --seeds 2 --base-seed 0 --only 4a"
+    }
+    page = (tmp_path / "claims-4a.md").read_text()
     assert "2 seeds from 0 on" in page
     for row in rows:
         assert f"| {row['id']} |" in page
         assert re.search(rf"(?m)^{row['id']} +{row['verdict']} +\S", answer.stdout)
-    assert str(tmp_path / "claims.md") in answer.stdout
+    assert str(tmp_path / "claims-4a.md") in answer.stdout
     played = ["5x5: distmllm ...", "5x5: ucb ...", "5x5: heu ..."]
     assert answer.stderr.splitlines() == played
 
@@ -1001,7 +1020,7 @@ def test_only_one_figure(tmp_path):
     assert document["claims"] == rows
     assert sum(document["verdicts"].values()) == 2
     assert {Path(name).relative_to(tmp_path).as_posix() for name in document["files"]} == figure
-    assert document["ledger"] == str(tmp_path / "claims.md")
+    assert document["ledger"] == str(tmp_path / "claims-4a.md")
     assert document["seconds"] > 0
 
 
@@ -1027,12 +1046,14 @@ def test_the_ledger_proves_what_it_excludes(tmp_path):
     }
     error = re.search(r"identity holds to (\S+)\.$", rows["4c-final"]["proof"])
     assert float(error[1]) < 1e-6
-    assert "cannot hold beside 4a-final" in (tmp_path / "claims.md").read_text()
+    assert "cannot hold beside 4a-final" in (tmp_path / "claims-4.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--robustness", "--only", "4a"), "no effect with --robustness"),
+        (("--robustness", "--band", "ci"), "no effect with --robustness"),
         (("--only", "4aa"), "unknown figure '4aa'. Did you mean '4a'?"),
         (("--only", "4a", "--only", "tabels"), "Did you mean 'tables'?"),
         (("--only", "lemma1"), "Did you mean 'lemma-1'?"),

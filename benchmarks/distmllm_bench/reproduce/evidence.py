@@ -65,6 +65,11 @@ class Finding:
     parts: tuple[Part, ...]
     unit: str = "profit per slot"
 
+    def __post_init__(self) -> None:
+        """Refuse a finding about nothing."""
+        if not self.parts:
+            raise ValueError(f"claim {self.claim}: a finding needs at least one part.")
+
     @property
     def verdict(self) -> str:
         """Reproduced if all parts are; not, if one is surely false; else undetermined."""
@@ -111,7 +116,13 @@ def above_zero(what: str, difference: Array) -> Part:
 
 
 def fact(what: str, margin: float) -> Part:
-    """State an inequality about numbers that have no luck in them: ``margin`` must be above 0."""
+    """State an inequality about numbers that have no luck in them: ``margin`` must be above 0.
+
+    Raises:
+        ValueError: The margin is not finite.
+    """
+    if not math.isfinite(margin):
+        raise ValueError(f"{what}: margin = {margin} is not finite.")
     return Part(what, margin, margin, margin, margin, margin, runs=1)
 
 

@@ -54,9 +54,9 @@ def _findings(run: Curves) -> tuple[Finding, ...]:
     earned = run.provider.astype(float)
     explore = run.exploring
     settle = _sd(earned, explore) - _sd(earned, ~explore)
-    tenth = max(run.slots // 5, 1)
-    early = np.arange(run.slots) < tenth
-    late = np.arange(run.slots) >= run.slots - tenth
+    fifth = max(run.slots // 5, 1)
+    early = np.arange(run.slots) < fifth
+    late = np.arange(run.slots) >= run.slots - fifth
     ends = [_sd(earned, np.broadcast_to(part, explore.shape)) for part in (early, late)]
     totals = earned.mean(axis=1)  # (B, M, S)
     wide = totals.std(axis=1, ddof=1)
@@ -69,7 +69,7 @@ def _findings(run: Curves) -> tuple[Finding, ...]:
         ),
         Finding(
             "5-settle",
-            f"the same, first {tenth} slots against the last {tenth}",
+            f"the same, first {fifth} slots against the last {fifth}",
             each("first > last", ends[0] - ends[1]),
         ),
         Finding(

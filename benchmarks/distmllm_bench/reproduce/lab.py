@@ -17,6 +17,7 @@ import numpy as np
 
 import distmllm_agents
 import distmllm_env
+from distmllm_bench import metrics
 from distmllm_bench.files import write_atomic
 from distmllm_bench.metrics import optimum
 from distmllm_env import Run, Scenario, Status, draw_world, load_policy, play
@@ -232,6 +233,8 @@ def source_digest() -> str:
     digest = hashlib.sha256()
     for package in (distmllm_env, distmllm_agents):
         hash_folder(Path(str(package.__file__)).parent, digest)
+    for module in (metrics.__file__, __file__):  # what is kept of a run
+        digest.update(Path(module).read_bytes())
     return digest.hexdigest()
 
 

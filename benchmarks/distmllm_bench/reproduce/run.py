@@ -89,13 +89,15 @@ def reproduce(
     rows = ledger([f for panel in panels for f in panel.findings], proof, command)
     seconds = time.perf_counter() - start
     notes = [_origin(seeds, command)]
-    write_atomic(out / "claims.json", json.dumps(rows, indent=2) + "\n")
-    write_atomic(out / "claims.md", markdown(rows, notes))
+    # A part of the claims never takes the place of the whole ledger.
+    name = "-".join(["claims", *only])
+    write_atomic(out / f"{name}.json", json.dumps(rows, indent=2) + "\n")
+    write_atomic(out / f"{name}.md", markdown(rows, notes))
     return {
         "claims": rows,
         "verdicts": summary(rows),
         "files": files,
-        "ledger": str(out / "claims.md"),
+        "ledger": str(out / f"{name}.md"),
         "seconds": seconds,
     }
 

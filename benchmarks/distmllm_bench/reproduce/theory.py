@@ -1,4 +1,4 @@
-"""The lemmas of Section 2.4, empirically; :mod:`.theory_theorem` has the theorem.
+"""The lemmas and the theorem of Section 2.4, empirically.
 
 Lemma 1 says how far an estimate can be off, Lemma 2 how far it may be off before the mapping
 changes, Lemma 3 that branch and bound finds that mapping.
