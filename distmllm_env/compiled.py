@@ -6,6 +6,7 @@ bits. ``distmllm speed`` measures what it is worth.
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from typing import Any
 
@@ -23,15 +24,19 @@ _SHAPE = {"affine": 0, "deadline": 1, "quadratic": 2}
 
 
 @cache
-def kernel() -> Any | None:
-    """Return the compiled loops, or None where numba is not installed."""
+def compiled(module: str) -> Any | None:
+    """Import a module of compiled loops; None where numba is not installed."""
     try:
-        from distmllm_env import _kernel
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != "numba":
             raise
         return None
-    return _kernel
+
+
+def kernel() -> Any | None:
+    """Return the loops of slots and observations, or None where numba is not installed."""
+    return compiled("distmllm_env._kernel")
 
 
 class CompiledSlot:

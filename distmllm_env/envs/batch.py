@@ -85,7 +85,8 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
             seed: A number s: market b plays episode 0 of seed s + b. A sequence: one seed per
                 market, None for its next episode. None: the next episode of all, or at first
                 seeds from the operating system.
-            options: ``reset_mask``, bool (markets,): only these start anew, the others go on.
+            options: ``reset_mask``, bool (markets,), or one per agent, alike within a market: only
+                these start anew, the others go on.
 
         Returns:
             Observations and infos. With a mask, infos of the others are 0 and marked so.
@@ -273,6 +274,11 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
         mask = options["reset_mask"]
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
             raise TypeError(f"reset_mask = {mask!r}: a NumPy array of bool is allowed.")
+        if mask.shape == (self.num_envs,) != (self._markets,):  # one per agent, as wrappers have it
+            each = mask.reshape(self._markets, -1)
+            alike = bool((each == each[:, :1]).all())
+            require(alike, "reset_mask", mask, "the same for all agents of a market")
+            mask = each[:, 0]
         shape = (self._markets,)
         require(mask.shape == shape, "shape of reset_mask", mask.shape, f"{shape}")
         require(bool(mask.any()), "reset_mask", mask, "at least one True")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distmllm_env import Market, Scenario, market
-from distmllm_env.compiled import kernel
+from distmllm_env.compiled import compiled, kernel
 from distmllm_env.envs import observation
 from distmllm_env.envs.observation import Observer, nothing_yet
 from distmllm_env.slot import Outcome
@@ -129,13 +130,19 @@ def test_observations(form: str, slot: int | np.ndarray, monkeypatch: pytest.Mon
 
 
 def test_without_numba_numpy_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*args: Any, **kwargs: Any) -> None:
-        raise ModuleNotFoundError("No module named 'numba'", name="numba")
+    def lacks(name: str) -> Any:
+        def missing(module: str) -> None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    kernel.cache_clear()
+        return missing
+
+    compiled.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.__import__", missing)
-        found = kernel.__wrapped__()
-    assert found is None
-    kernel.cache_clear()
+        patch.setattr(importlib, "import_module", lacks("numba"))
+        assert kernel() is None
+        compiled.cache_clear()
+        patch.setattr(importlib, "import_module", lacks("llvmlite"))
+        with pytest.raises(ModuleNotFoundError, match="llvmlite"):  # a broken installation
+            kernel()
+    compiled.cache_clear()
     assert kernel() is not None

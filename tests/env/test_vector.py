@@ -703,6 +703,26 @@ class TestWhatIsHandedOut:
         assert not any(np.shares_memory(a, b) for a, b in combinations(tables, 2))
 
 
+def test_a_mask_may_be_given_agent_by_agent() -> None:
+    envs, other = (make("parallel", mode=DISABLED) for _ in range(2))
+    for each in (envs, other):
+        each.reset(seed=SEED)
+        each.step(moves(each, np.random.default_rng(0)))
+    markets = np.array([True, False, True, False][:MARKETS])
+    agents = np.repeat(markets, envs.num_envs // MARKETS)
+    same(envs.reset(options={"reset_mask": agents}), other.reset(options={"reset_mask": markets}))
+    agents[0] = not agents[0]
+    with pytest.raises(ValueError, match="the same for all agents of a market"):
+        envs.reset(options={"reset_mask": agents})
+    watched = wrappers.RecordEpisodeStatistics(make("parallel", mode=DISABLED))
+    watched.reset(seed=SEED)
+    for _ in range(SLOTS):
+        over = watched.step(moves(watched.unwrapped, np.random.default_rng(1)))[3]
+    assert over.all()
+    watched.reset(options={"reset_mask": over})
+    watched.step(moves(watched.unwrapped, np.random.default_rng(2)))
+
+
 @every_kind
 def test_action_masks_are_read_only(kind: str) -> None:
     envs = make(kind)

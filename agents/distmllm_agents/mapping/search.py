@@ -8,12 +8,12 @@ are compiled by numba, the extra ``fast``; without it CP-SAT does this work, to 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from distmllm_agents.mapping.problem import OUT, Array, Mapping, MappingProblem
+from distmllm_env.compiled import compiled as loops
 from distmllm_env.layout import TOLERANCE
 
 LABEL_LIMIT = 60_000
@@ -23,16 +23,9 @@ COLD_STEPS, WARM_STEPS = 400, 100
 """Steps that prices are improved by, from nothing and from the last solve."""
 
 
-@cache
 def compiled() -> Any | None:
-    """Return the compiled loops, or None where numba is not installed."""
-    try:
-        from distmllm_agents.mapping import _kernel
-    except ModuleNotFoundError as error:
-        if error.name != "numba":
-            raise
-        return None
-    return _kernel
+    """Return the loops of the search, or None where numba is not installed."""
+    return loops("distmllm_agents.mapping._kernel")
 
 
 def solve_search(problem: MappingProblem, previous: Mapping | None = None) -> Mapping | None:
