@@ -184,7 +184,7 @@ def _draw(ax: Any, rows: Sequence[Row]) -> None:
     ax.barh(at, no, left=1 - no, color="#D55E00", hatch="//", edgecolor="w", label="surely not")
     ax.plot([row["holds"] for row in rows], at, "k|", ms=9, mew=2, label="holds in the mean")
     ax.set_yticks(at, [f"{row['claim']}: {_short(row['reading'])}" for row in rows], fontsize=7)
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.set_xlabel("share of draws")
