@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from distmllm_env.distribution import Distribution
 from distmllm_env.envs.registration import register_envs
 from distmllm_env.market import Market
 from distmllm_env.policy import Policy
 from distmllm_env.registry import load_policy
 from distmllm_env.runs import Run, play
-from distmllm_env.scenario import ENC, LLM, Distribution, Scenario
+from distmllm_env.scenario import ENC, LLM, Scenario
 from distmllm_env.slot import Outcome, Status
 from distmllm_env.world import World, draw_world
 

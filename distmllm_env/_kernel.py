@@ -12,7 +12,12 @@ from numba import njit
 QUIET, FACTORS, TERM = 0, 1, 2
 RANDOM, REJECT_ALL, SHARE = 0, 1, 2
 AFFINE, DEADLINE, QUADRATIC = 0, 1, 2
-DEFERRED, ADMITTED, REJECTED, INFEASIBLE = 0, 1, 2, 3
+DEFERRED, ADMITTED, REJECTED, INFEASIBLE = 0, 1, 2, 3  # as in slot.Status
+
+# What the words of a scenario are called here.
+NOISE = {"latency_energy": FACTORS, "reward": TERM}
+OVERLOAD = {"random": RANDOM, "reject_all": REJECT_ALL, "share": SHARE}
+SHAPE = {"affine": AFFINE, "deadline": DEADLINE, "quadratic": QUADRATIC}
 
 _ONE = np.uint64(1)
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)

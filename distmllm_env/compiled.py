@@ -18,10 +18,6 @@ from distmllm_env.luck import Luck
 from distmllm_env.slot import Outcome
 from distmllm_env.world import World
 
-_NOISE = {"none": 0, "latency_energy": 1, "reward": 2}
-_OVERLOAD = {"random": 0, "reject_all": 1, "share": 2}
-_SHAPE = {"affine": 0, "deadline": 1, "quadratic": 2}
-
 
 @cache
 def compiled(module: str) -> Any | None:
@@ -52,7 +48,6 @@ class CompiledSlot:
         scenario, at = world.scenario, world.layout
         batch, m, columns = world.batch, scenario.providers, scenario.workers + 1
         market, noise, reward = scenario.market, scenario.noise, scenario.reward
-        quiet = noise.on == "none" or noise.std == 0.0
         uniform = noise.distribution == "uniform"
         scale, offset = luck.line(noise) if uniform else (0.0, 0.0)
         self._play = loops.play
@@ -76,15 +71,15 @@ class CompiledSlot:
             world.transfer_cost,
             np.array(
                 [
-                    0 if quiet else _NOISE[noise.on],
-                    _OVERLOAD[market.overload],
-                    _SHAPE[reward.shape],
+                    loops.QUIET if noise.quiet else loops.NOISE[noise.on],
+                    loops.OVERLOAD[market.overload],
+                    loops.SHAPE[reward.shape],
                     market.transfer_cost_per_mb > 0,
                     at.limit.size.bit_length(),
                 ]
             ),
             np.array([reward.deadline_s, reward.curvature_per_s2, scale, offset]),
-            np.zeros(0) if uniform or quiet else luck.effects(noise),
+            np.zeros(0) if uniform or noise.quiet else luck.effects(noise),
         )
 
     def play(self, allocation: Array) -> Outcome:

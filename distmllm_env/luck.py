@@ -72,7 +72,7 @@ def row_keys(seeds: Sequence[int], episodes: Sequence[int], name: str, *part: in
 
 def random_bits(key: Array, counter: Array) -> Array:
     """Return number ``counter`` (from 0) of each stream, uint64 of the broadcast shape."""
-    bits = np.atleast_1d((counter + np.uint64(1)) * _GAMMA + key)
+    bits = np.atleast_1d((counter + _ONE) * _GAMMA + key)
     _mix(bits)
     return bits
 
@@ -99,7 +99,6 @@ class Luck:
 
     def __init__(self, scenario: Scenario, seeds: Sequence[int], episodes: Sequence[int]) -> None:
         self._noise = scenario.noise
-        self._quiet = scenario.noise.on == "none" or scenario.noise.std == 0.0
         self._providers = scenario.providers
         self.noise_key = row_keys(seeds, episodes, "noise")
         self.admission_key = row_keys(seeds, episodes, "admission")
@@ -122,7 +121,7 @@ class Luck:
         Returns:
             (B, M, S, 2); None without noise.
         """
-        if self._quiet:
+        if self._noise.quiet:
             return None
         if self._used >= self._length:
             self._block = self._draw_block()

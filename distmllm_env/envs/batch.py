@@ -211,15 +211,13 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
         assert market is not None
         self._outcome = market.play(allocation, playing)
         self._allocation = allocation
+        self._shown = self._outcome
         self._own, self._welfare = earnings(self._outcome.profit)
         if self.render_mode is not None:
             rows = np.arange(self._markets) if playing is None else np.flatnonzero(playing)
             self._history[rows, market.slots[rows] - 1] = self._welfare[rows]
             # Infos hand the outcome out; what is drawn later must stay as it was.
-            self._outcome, shown = copy.deepcopy(self._outcome), self._outcome
-            self._shown = shown
-        else:
-            self._shown = self._outcome
+            self._outcome = copy.deepcopy(self._outcome)
         slot, slots = self._slot, self.scenario.slots
         if isinstance(slot, int):
             self._some_over = slot >= slots
@@ -230,14 +228,13 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _begin(self, rows: Array, seeds: Sequence[int | None]) -> None:
         """Start the next run in ``rows``; nothing changes if that raises."""
-        entropy = np.random.SeedSequence()
         market, chosen, episodes = self._market, [], []
         for b in np.flatnonzero(rows).tolist():
             seed, episode = seeds[b], 0
             if seed is None and market is not None:
                 seed, episode = market.world.seeds[b], market.world.episodes[b] + 1
             elif seed is None:
-                seed = int(entropy.spawn(1)[0].generate_state(1)[0])
+                seed = int(np.random.SeedSequence().generate_state(1)[0])
             chosen.append(int(seed))
             episodes.append(episode)
         if market is None:
@@ -246,8 +243,8 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
             market.restart(rows, chosen, episodes)
         world = market.world
         self._observer = Observer(world)
-        wide = world.seeds if max(world.seeds) < 2**63 else np.array(world.seeds, object)
-        self._seeds, self._episodes = np.array(wide), np.array(world.episodes)
+        self._seeds = np.array(world.seeds, np.int64 if max(world.seeds) < 2**63 else object)
+        self._episodes = np.array(world.episodes)
         self._masks = masks(world)
         self._masks.setflags(write=False)  # handed out as it is: a copy a step would be dear
         allocation, outcome = nothing_yet(world)

@@ -111,7 +111,8 @@ class CentralEnv(gymnasium.Env[Array, Array]):
         if market is None or market.done:
             raise ResetNeeded("the episode is over or has not begun: call reset().")
         m, n = self.scenario.providers, self.scenario.workers
-        self._session.step(check_choices("action", action, (2 * m,), n).reshape(m, 2))
+        choices = check_choices("action", action, (2 * m,), n).reshape(m, 2)
+        self._session.step(choices.copy())  # the caller may write into its own again
         reward = self._session.rewards()[0]  # all providers share it
         return self._session.central_observation(), reward, False, market.done, self._info()
 

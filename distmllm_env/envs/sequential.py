@@ -13,6 +13,7 @@ from pettingzoo import AECEnv
 
 from distmllm_env.envs import observation
 from distmllm_env.envs.parallel import agent_names
+from distmllm_env.envs.provider import provider_infos
 from distmllm_env.envs.session import RENDER_MODES, Session
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
@@ -257,29 +258,11 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         last = (session.market.slot, session.allocation, session.outcome)
         self._views = session.observer.turns(*last)[0]
         # One info a turn: what was shown is the caller's, to keep or to change.
-        first, second = self._shown(), self._shown()
+        first, second = provider_infos(session), provider_infos(session)
         for info, mask in zip(first, self._first_masks.copy(), strict=True):
-            info["action_mask"] = mask
+            info["stage"], info["action_mask"] = 0, mask
         self.infos = dict(zip(self.possible_agents, first, strict=True))
         self._next_infos = (first, second)
-
-    def _shown(self) -> list[dict[str, Any]]:
-        """What infos tell each provider of the last slot."""
-        session, last = self._session, self._session.outcome
-        assert session.market is not None
-        slot = session.market.slot
-        tables = (last.profit[0], last.status[0], last.latency_s[0], last.energy_j[0])
-        return [
-            {
-                "slot": slot,
-                "profit": profit,
-                "status": status,
-                "latency_s": latency,
-                "energy_j": energy,
-                "stage": 0,
-            }
-            for profit, status, latency, energy in zip(*(t.copy() for t in tables), strict=True)
-        ]
 
     def _next_turn(self) -> None:
         self._now = m, stage = self._turns[self._turn]

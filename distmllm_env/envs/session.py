@@ -87,14 +87,13 @@ class Session:
         self._history: list[float] = []
 
     def step(self, allocation: Array) -> None:
-        """Play one slot with ``allocation``, int64 (M, S), checked.
+        """Play one slot with ``allocation``, int64 (M, S), checked, and the session's from now on.
 
         Sets ``own``, each provider's profit, (1, M), and ``welfare``, (1,).
         """
         assert self.market is not None
-        allocation = allocation[None].copy()  # the caller may write into its own again
-        self.outcome = self.market.play(allocation)
-        self.allocation = allocation
+        self.allocation = allocation[None]
+        self.outcome = self.market.play(self.allocation)
         self.own, self.welfare = earnings(self.outcome.profit)
         if self.render_mode is not None:
             self._history.append(float(self.welfare[0]))

@@ -146,6 +146,7 @@ class Lab:
         self._folder = folder
         self._progress = progress or (lambda label: None)
         self._memory: dict[str, Curves] = {}
+        self._optima: dict[str, Array] = {}
 
     def curves(self, setting: Setting, contender: str | Contender) -> Curves:
         """Return the curves of a contender (a policy's name will do) in a setting."""
@@ -166,10 +167,6 @@ class Lab:
             np.savez_compressed(buffer, **{f.name: getattr(curves, f.name) for f in fields(curves)})
             write_atomic(self._folder / f"{key}.npz", buffer.getvalue())
         return curves
-
-    @cached_property
-    def _optima(self) -> dict[str, Array]:
-        return {}
 
     def _best(self, scenario: Scenario) -> Array:
         text = scenario.to_toml()
