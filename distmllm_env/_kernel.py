@@ -67,14 +67,13 @@ def _drop(  # type: ignore[no-untyped-def]
                 k = after[k]
             if count > _FEW:
                 who[:count] = who[:count][np.argsort(falling[:count])]
-            load, stays, fits = 0.0, 0.0, rule == RANDOM
+            load, stays = 0.0, 0.0
             for i in range(count):
                 m, s = who[i] // 2, who[i] % 2
                 load += demand[b, m, s]
-                if fits and load <= limit[b, pool, n]:
+                if rule == RANDOM and load <= limit[b, pool, n]:
                     stays = load
                 else:
-                    fits = False
                     admitted[b, m, s] = False
                     status[b, m, s] = REJECTED
             loads[pool, n] = stays
