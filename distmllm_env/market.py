@@ -17,7 +17,7 @@ from distmllm_env.luck import Luck
 from distmllm_env.scenario import Scenario
 from distmllm_env.schema import require
 from distmllm_env.slot import Outcome, play_slot
-from distmllm_env.world import draw_world
+from distmllm_env.world import World, draw_world, runs_of
 
 
 class Market:
@@ -27,20 +27,30 @@ class Market:
         scenario: What to play.
         seeds: One per row.
         episodes: Episode of each row under its seed, or one for all; (seed, episode) fixes a run.
+        world_seed: All rows and episodes play the world of this seed, and only noise and drop order
+            hang on seed and episode. None: the world hangs on them too.
 
     Attributes:
+        seeds: One per row.
+        episodes: One per row.
         world: The true tables.
         slot: Number of slots played since the last start of all rows.
         even: Whether all rows are at the same slot.
     """
 
     def __init__(
-        self, scenario: Scenario, seeds: Sequence[int], episodes: int | Sequence[int] = 0
+        self,
+        scenario: Scenario,
+        seeds: Sequence[int],
+        episodes: int | Sequence[int] = 0,
+        world_seed: int | None = None,
     ) -> None:
         self.scenario = scenario
-        self.world = draw_world(scenario, seeds, episodes)
+        self.seeds, self.episodes = runs_of(seeds, episodes)
+        self.world_seed = world_seed
+        self.world = self._draw(self.seeds, self.episodes)
         self.slot = 0
-        self._luck = Luck(scenario, self.world.seeds, self.world.episodes)
+        self._luck = Luck(scenario, self.seeds, self.episodes)
         self._shape = (self.world.batch, scenario.providers, 2)
         self._lay_out()
         self.even = True
@@ -71,16 +81,21 @@ class Market:
         """
         count = int(rows.sum())
         require(len(seeds) == count, "number of seeds", len(seeds), f"{count}, one per row")
-        fresh = draw_world(self.scenario, seeds, episodes)
+        seeds, episodes = runs_of(seeds, episodes)
+        fresh = self._draw(seeds, episodes) if self.world_seed is None else None
+        self.seeds = _replaced(self.seeds, rows, seeds)
+        self.episodes = _replaced(self.episodes, rows, episodes)
+        self._luck.restart(rows, seeds, episodes)
         if rows.all():
-            self.world = fresh
-            self._luck = Luck(self.scenario, seeds, episodes)
             self.slot, self.even = 0, True
         else:
-            self.world.overwrite(rows, fresh)
-            self._luck.restart(rows, seeds, episodes)
             self.even = False
-        self._lay_out()
+        if fresh is not None:
+            if rows.all():
+                self.world = fresh
+            else:
+                self.world.overwrite(rows, fresh)
+            self._lay_out()
 
     def step(self, allocation: Array, playing: Array | None = None) -> Outcome:
         """Play one slot.
@@ -113,6 +128,11 @@ class Market:
         self.even = self.even and playing is None
         self.slot += 1
         return outcome
+
+    def _draw(self, seeds: Sequence[int], episodes: Sequence[int]) -> World:
+        if self.world_seed is None:
+            return draw_world(self.scenario, seeds, episodes)
+        return draw_world(self.scenario, [self.world_seed] * len(seeds))
 
     def _lay_out(self) -> None:
         loops = kernel()
@@ -150,6 +170,11 @@ def check_choices(name: str, choices: object, shape: tuple[int, ...], workers: i
     if np.count_nonzero(array.view(np.uint64) > workers):
         _refuse(name, array, workers)
     return array
+
+
+def _replaced(old: tuple[int, ...], rows: Array, new: Sequence[int]) -> tuple[int, ...]:
+    fresh = iter(new)
+    return tuple(next(fresh) if row else was for row, was in zip(rows, old, strict=True))
 
 
 def _refuse(name: str, array: Array, workers: int) -> None:

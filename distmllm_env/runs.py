@@ -30,21 +30,22 @@ class Player:
 
     Args:
         policy: A policy instance. A batched one is used as it is; any other is deep-copied per row.
-        world: The world it is to play.
+        market: The market it is to play.
 
     Raises:
         ValueError: The object is no policy.
     """
 
-    def __init__(self, policy: Policy, world: World) -> None:
+    def __init__(self, policy: Policy, market: Market) -> None:
         require_policy(policy)
+        world = market.world
         self.knows: Knows = getattr(policy, "knows", "rewards")
         self._shape = (world.batch, world.scenario.providers, 2)
         self._workers = world.scenario.workers
         problem = make_problem(world, self.knows)
         rngs = [
             stream(seed, episode, "policy")
-            for seed, episode in zip(world.seeds, world.episodes, strict=True)
+            for seed, episode in zip(market.seeds, market.episodes, strict=True)
         ]
         if getattr(policy, "batched", False):
             self._rows: list[Policy] | None = None
@@ -134,6 +135,7 @@ def play(
     policy: Policy,
     seeds: Sequence[int],
     *,
+    world_seed: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Run:
     """Play a policy on one run per seed, all side by side.
@@ -142,6 +144,8 @@ def play(
         scenario: What to play; the horizon is ``scenario.slots``.
         policy: A policy instance.
         seeds: One per run. Row b equals a run with ``seeds[b]`` alone, bit for bit.
+        world_seed: All runs meet the world of this seed; their own seeds fix noise, drop order and
+            what the policy draws. None: each meets its own world.
         progress: Called with 1 after every slot.
 
     Returns:
@@ -150,8 +154,8 @@ def play(
     Raises:
         ValueError: No seeds, or the policy breaks the contract.
     """
-    market = Market(scenario, seeds)
-    player = Player(policy, market.world)
+    market = Market(scenario, seeds, world_seed=world_seed)
+    player = Player(policy, market)
     b, t, m, n = market.world.batch, scenario.slots, scenario.providers, scenario.workers
     # Slot by slot in memory, as it is written; handed out with the batch axis first.
     kept: dict[str, Array] = {name: np.empty((t, b, m, 2), dtype) for name, dtype in _KEPT.items()}

@@ -322,6 +322,15 @@ class Scenario:
         """Return the latency weights of ENC and LLM, shape ``(2,)``."""
         return np.array([self.reward.enc_weight_per_s, self.reward.llm_weight_per_s])
 
+    @property
+    def value_scale(self) -> float:
+        """Return V, the largest intrinsic value that a task can have (1 if none is above 0)."""
+        if self.testbed is not None:
+            values = [v for app in self.testbed.apps for v in (app.value_enc, app.value_llm)]
+        else:
+            values = [self.reward.value_enc.high, self.reward.value_llm.high]
+        return max(values) if max(values) > 0 else 1.0
+
 
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Scenario)}
 

@@ -201,17 +201,7 @@ def draw_world(
         ValueError: No seeds, a negative seed or episode, a wrong number of episodes, or a provider
             whose demand fits no worker.
     """
-    seeds = tuple(seeds)
-    require(len(seeds) > 0, "seeds", seeds, "at least one seed")
-    for seed in seeds:
-        whole = isinstance(seed, (int, np.integer)) and seed >= 0
-        require(whole, "seed", seed, "a whole number, at least 0")
-    seeds = tuple(int(seed) for seed in seeds)
-    each = [episodes] * len(seeds) if isinstance(episodes, (int, np.integer)) else episodes
-    require(len(each) == len(seeds), "episodes", episodes, f"one, or {len(seeds)}, one per seed")
-    for episode in each:
-        require(episode >= 0, "episode", episode, "at least 0")
-    each = tuple(int(episode) for episode in each)
+    seeds, each = runs_of(seeds, episodes)
     draw = _drawn(scenario, seeds, each)
     pace: Separable | Measured
     if scenario.testbed is None:
@@ -235,6 +225,28 @@ def draw_world(
     if not world.feasible_everywhere:
         _require_some_worker(world)
     return world
+
+
+def runs_of(
+    seeds: Sequence[int], episodes: int | Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Check seeds and episodes and return one of each per row.
+
+    Raises:
+        ValueError: No seeds, a negative seed or episode, or a wrong number of episodes.
+    """
+    seeds = tuple(seeds)
+    require(len(seeds) > 0, "seeds", seeds, "at least one seed")
+    for seed in seeds:
+        whole = isinstance(seed, (int, np.integer)) and seed >= 0
+        require(whole, "seed", seed, "a whole number, at least 0")
+    seeds = tuple(int(seed) for seed in seeds)
+    each = [episodes] * len(seeds) if isinstance(episodes, (int, np.integer)) else episodes
+    require(len(each) == len(seeds), "episodes", episodes, f"one, or {len(seeds)}, one per seed")
+    for episode in each:
+        require(episode >= 0, "episode", episode, "at least 0")
+    each = tuple(int(episode) for episode in each)
+    return seeds, each
 
 
 def _drawn(scenario: Scenario, seeds: Sequence[int], episodes: Sequence[int]) -> dict[str, Array]:

@@ -232,7 +232,7 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
         for b in np.flatnonzero(rows).tolist():
             seed, episode = seeds[b], 0
             if seed is None and market is not None:
-                seed, episode = market.world.seeds[b], market.world.episodes[b] + 1
+                seed, episode = market.seeds[b], market.episodes[b] + 1
             elif seed is None:
                 seed = int(np.random.SeedSequence().generate_state(1)[0])
             chosen.append(int(seed))
@@ -243,8 +243,8 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
             market.restart(rows, chosen, episodes)
         world = market.world
         self._observer = Observer(world)
-        self._seeds = np.array(world.seeds, np.int64 if max(world.seeds) < 2**63 else object)
-        self._episodes = np.array(world.episodes)
+        self._seeds = np.array(market.seeds, np.int64 if max(market.seeds) < 2**63 else object)
+        self._episodes = np.array(market.episodes)
         self._masks = masks(world)
         self._masks.setflags(write=False)  # handed out as it is: a copy a step would be dear
         allocation, outcome = nothing_yet(world)

@@ -37,7 +37,7 @@ from gymnasium.spaces import Box
 
 from distmllm_env.compiled import kernel
 from distmllm_env.equations import Array
-from distmllm_env.scenario import Scenario
+from distmllm_env.policy import Feedback, Problem
 from distmllm_env.slot import Outcome, Status
 from distmllm_env.world import World
 
@@ -89,20 +89,21 @@ class Observer:
     What holds for the run is written into a template once; a slot copies it and fills in the rest.
 
     Args:
-        world: The world that is played.
+        known: The world that is played, or what a policy was told of it: the same views come out.
     """
 
-    def __init__(self, world: World) -> None:
-        scenario, capacity = world.scenario, world.capacity[:, :-1]
-        self._world = world
-        self._sizes = (scenario.providers, scenario.workers)
-        self._slots = scenario.slots
-        self._value = value_scale(scenario)
-        self._scale = np.maximum(world.demand.max(axis=1), capacity.max(axis=1))[:, None]
+    def __init__(self, known: World | Problem) -> None:
+        about = known.scenario if isinstance(known, World) else known
+        capacity = known.capacity[:, : about.workers]
+        self._known = known
+        self._sizes = (about.providers, about.workers)
+        self._slots = about.slots
+        self._value = about.value_scale
+        self._scale = np.maximum(known.demand.max(axis=1), capacity.max(axis=1))[:, None]
         # A worker of capacity 0 never has a load: any divisor gives its 0.
         self._capacity = np.where(capacity > 0, capacity, 1.0)
 
-    def central(self, slot: int | Array, allocation: Array, last: Outcome) -> Array:
+    def central(self, slot: int | Array, allocation: Array, last: Outcome | Feedback) -> Array:
         """Return what the dispatcher sees, float32 (B, D).
 
         Args:
@@ -124,11 +125,11 @@ class Observer:
         view[:, at["last_admitted"]] = last.admitted.reshape(batch, -1)
         return view
 
-    def providers(self, slot: int | Array, allocation: Array, last: Outcome) -> Array:
+    def providers(self, slot: int | Array, allocation: Array, last: Outcome | Feedback) -> Array:
         """Return what each provider sees, float32 (B, M, D); arguments as in :meth:`central`."""
         return self._each(self._provider, slot, allocation, last)
 
-    def turns(self, slot: int | Array, allocation: Array, last: Outcome) -> Array:
+    def turns(self, slot: int | Array, allocation: Array, last: Outcome | Feedback) -> Array:
         """Return what each provider sees in turn, float32 (B, M, D).
 
         ``stage``, ``room`` and ``mask`` change from turn to turn and are 0 here.
@@ -145,7 +146,7 @@ class Observer:
         kind: tuple[dict[str, slice], Array],
         slot: int | Array,
         allocation: Array,
-        last: Outcome,
+        last: Outcome | Feedback,
     ) -> Array:
         at, template = kind
         loops = kernel()
@@ -168,7 +169,7 @@ class Observer:
         template: Array,
         slot: int | Array,
         allocation: Array,
-        last: Outcome,
+        last: Outcome | Feedback,
     ) -> Array:
         view = np.empty_like(template)
         progress = slot if isinstance(slot, np.ndarray) else np.array([slot])
@@ -187,7 +188,7 @@ class Observer:
     @cached_property
     def _central(self) -> tuple[dict[str, slice], Array]:
         at = fields("central", *self._sizes)
-        template = np.zeros((self._world.batch, at["last_admitted"].stop), np.float32)
+        template = np.zeros((self._known.batch, at["last_admitted"].stop), np.float32)
         for name, value in self._fixed().items():
             template[:, at[name]] = value
         return at, template
@@ -195,7 +196,7 @@ class Observer:
     @cached_property
     def _provider(self) -> tuple[dict[str, slice], Array]:
         at, template = self._template("provider")
-        template[:, :, at["mask"]] = masks(self._world).reshape(*template.shape[:2], -1)
+        template[:, :, at["mask"]] = masks(self._known).reshape(*template.shape[:2], -1)
         return at, template
 
     @cached_property
@@ -204,7 +205,7 @@ class Observer:
 
     def _template(self, kind: str) -> tuple[dict[str, slice], Array]:
         at = fields(kind, *self._sizes)
-        batch, m = self._world.demand.shape
+        batch, m = self._known.demand.shape
         template = np.zeros((batch, m, at["mask"].stop), np.float32)
         for name, value in self._fixed().items():
             own = name in ("demand", "data")
@@ -212,37 +213,33 @@ class Observer:
         return at, template
 
     def _fixed(self) -> dict[str, Array]:
-        world = self._world
-        price = world.price[:, :-1]
+        known, n = self._known, self._sizes[1]
+        price = known.price[:, :n]  # a world's tables have a column more
         top_price = price.max(axis=1, keepdims=True)
         return {
-            "demand": world.demand / self._scale,
-            "data": world.data_bytes / world.data_bytes.max(axis=1, keepdims=True),
-            "capacity": world.capacity[:, :-1] / self._scale,
+            "demand": known.demand / self._scale,
+            "data": known.data_bytes / known.data_bytes.max(axis=1, keepdims=True),
+            "capacity": known.capacity[:, :n] / self._scale,
             "price": price / np.where(top_price > 0, top_price, 1.0),
         }
 
 
-def masks(world: World) -> Array:
+def masks(known: World | Problem) -> Array:
     """Return which choices can ever be served, int8 (B, M, S, N + 1); defer always can."""
-    return np.ascontiguousarray(world.feasible.transpose(0, 2, 1, 3)).astype(np.int8)
+    feasible = known.feasible.transpose(0, 2, 1, 3)
+    if isinstance(known, World):
+        return np.ascontiguousarray(feasible).astype(np.int8)
+    table = np.ones((*feasible.shape[:3], known.workers + 1), np.int8)
+    table[..., :-1] = feasible
+    return table
 
 
-def value_scale(scenario: Scenario) -> float:
-    """Return V, the largest intrinsic value of a task in a scenario (1 if none is above 0)."""
-    if scenario.testbed is not None:
-        values = [v for app in scenario.testbed.apps for v in (app.value_enc, app.value_llm)]
-    else:
-        values = [scenario.reward.value_enc.high, scenario.reward.value_llm.high]
-    return max(values) if max(values) > 0 else 1.0
-
-
-def nothing_yet(world: World) -> tuple[Array, Outcome]:
+def nothing_yet(known: World | Problem) -> tuple[Array, Outcome]:
     """Return the allocation and outcome "before the first slot": all deferred, all 0."""
-    scenario = world.scenario
-    tasks = (world.batch, scenario.providers, 2)
+    about = known.scenario if isinstance(known, World) else known
+    tasks = (known.batch, about.providers, 2)
     status = np.full(tasks, Status.DEFERRED, np.int8)
     profit, latency, energy = (np.zeros(tasks) for _ in range(3))
-    load = np.zeros((world.batch, scenario.workers))
+    load = np.zeros((known.batch, about.workers))
     outcome = Outcome(status, np.zeros(tasks, bool), profit, latency, energy, load)
-    return np.full(tasks, scenario.workers), outcome
+    return np.full(tasks, about.workers), outcome

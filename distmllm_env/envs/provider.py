@@ -102,7 +102,7 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         self._session.reset(seed)
         super().reset(seed=None if seed is None else int(seed))
         assert self._session.market is not None
-        self._player = Player(self._opponents, self._session.market.world)
+        self._player = Player(self._opponents, self._session.market)
         return self._observation(), self._info()
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 
 import distmllm_env
 from distmllm_agents.ucb import UCB
-from distmllm_env import Policy, Scenario, World, draw_world, load_policy, play
+from distmllm_env import Market, Policy, Scenario, World, draw_world, load_policy, play
 from distmllm_env.envs.provider import ProviderEnv
 from distmllm_env.policy import Feedback, Knows, Observation, Problem, make_feedback, make_problem
 from distmllm_env.registry import policy_names
@@ -467,7 +467,7 @@ class TestLoading:
             load_policy(spec, **parameters)
 
     def test_a_player_says_what_it_plays(self, paper: Scenario) -> None:
-        player = Player(load_policy("heu"), draw_world(paper, [0]))
+        player = Player(load_policy("heu"), Market(paper, [0]))
         assert player.knows == "performance"
         assert player.exploring is None
         assert distmllm_env.load_policy is load_policy

@@ -124,7 +124,7 @@ def play_parallel(scenario: Scenario, policy: Any, seed: int) -> Array:
     env = distmllm_env.parallel_env(scenario=scenario)
     env.reset(seed=seed)
     session = env.unwrapped._session
-    player = Player(policy, session.market.world)
+    player = Player(policy, session.market)
     profit = np.empty((scenario.slots, scenario.providers, 2))
     for slot in range(scenario.slots):
         allocation = player.act(Observation(slot))
