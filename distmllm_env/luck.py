@@ -115,6 +115,11 @@ class Luck:
         self.slot[rows] = 0
         self._used = self._length
 
+    def seek(self, slots: Array) -> None:
+        """Put each row at its slot, (B,)."""
+        self.slot[:] = slots
+        self._used = self._length
+
     def shock(self) -> Array | None:
         """Return what noise does to this slot, as :func:`.equations.noise_effect` says, or None.
 

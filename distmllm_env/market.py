@@ -97,6 +97,20 @@ class Market:
                 self.world.overwrite(rows, fresh)
             self._lay_out()
 
+    def seek(self, slots: Array) -> None:
+        """Put each row at one of its slots, int (B,), as if it had played those before it.
+
+        Raises:
+            ValueError: Wrong shape, or a slot is not in 0..T.
+        """
+        batch = self.world.batch
+        require(slots.shape == (batch,), "shape of slots", slots.shape, f"{(batch,)}")
+        inside = bool(((slots >= 0) & (slots <= self.scenario.slots)).all())
+        require(inside, "slots", slots.tolist(), f"0..{self.scenario.slots}")
+        self._luck.seek(slots)
+        self.even = bool((slots == slots[0]).all())
+        self.slot = int(slots[0])
+
     def step(self, allocation: Array, playing: Array | None = None) -> Outcome:
         """Play one slot.
 

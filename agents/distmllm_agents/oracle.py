@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from distmllm_agents.mapping.batch import solve_batch
 from distmllm_agents.mapping.problem import Array
 from distmllm_env.policy import Feedback, Observation, Problem, make_problem
+from distmllm_env.scenario import ENC, LLM
 from distmllm_env.world import World
 
 
@@ -42,3 +45,32 @@ def best_allocation(world: World) -> Array:
         world: The true tables.
     """
     return solve_batch(make_problem(world), world.mean_profit[..., :-1])[0]
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The exact joint optimum of a world.
+
+    Attributes:
+        allocation: int (B, M, S).
+        stage_value: Mean profit per slot of each stage, (B, S); the transfer cost counts for LLM.
+    """
+
+    allocation: Array
+    stage_value: Array
+
+    @property
+    def value(self) -> Array:
+        """V*, mean total profit per slot, (B,)."""
+        return self.stage_value.sum(axis=1)
+
+
+def optimum(world: World) -> Optimum:
+    """Solve a world. Every policy on the same worlds can share the answer."""
+    allocation = best_allocation(world)
+    index = allocation.transpose(0, 2, 1)[..., None]
+    value = np.take_along_axis(world.mean_profit, index, axis=3)[..., 0].sum(axis=2)
+    placed = (allocation < world.scenario.workers).all(axis=2)
+    apart = placed & (allocation[:, :, ENC] != allocation[:, :, LLM])
+    value[:, LLM] -= (world.transfer_cost * apart).sum(axis=1)
+    return Optimum(allocation, value)

@@ -13,41 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from distmllm_agents.oracle import best_allocation
+from distmllm_agents.oracle import Optimum, optimum
 from distmllm_env.equations import Array
 from distmllm_env.runs import Run
-from distmllm_env.scenario import ENC, LLM
 from distmllm_env.slot import Status
-from distmllm_env.world import World
 
-
-@dataclass(frozen=True)
-class Optimum:
-    """The exact joint optimum of a world.
-
-    Attributes:
-        allocation: int (B, M, S).
-        stage_value: Mean profit per slot of each stage, (B, S); the transfer cost counts for LLM.
-    """
-
-    allocation: Array
-    stage_value: Array
-
-    @property
-    def value(self) -> Array:
-        """V*, mean total profit per slot, (B,)."""
-        return self.stage_value.sum(axis=1)
-
-
-def optimum(world: World) -> Optimum:
-    """Solve a world. Every policy on the same worlds can share the answer."""
-    allocation = best_allocation(world)
-    index = allocation.transpose(0, 2, 1)[..., None]
-    value = np.take_along_axis(world.mean_profit, index, axis=3)[..., 0].sum(axis=2)
-    placed = (allocation < world.scenario.workers).all(axis=2)
-    apart = placed & (allocation[:, :, ENC] != allocation[:, :, LLM])
-    value[:, LLM] -= (world.transfer_cost * apart).sum(axis=1)
-    return Optimum(allocation, value)
+__all__ = ["Optimum", "Scores", "optimum"]
 
 
 @dataclass(frozen=True)

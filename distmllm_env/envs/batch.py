@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from distmllm_env.envs import rendering
 from distmllm_env.envs.frame import make_frame
 from distmllm_env.envs.observation import Observer, masks, nothing_yet
-from distmllm_env.envs.session import RENDER_MODES, earnings
+from distmllm_env.envs.session import RENDER_MODES, checked_seed, earnings
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
 from distmllm_env.market import Market
@@ -45,6 +45,7 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
         overrides: Mapping[str, Any] | None,
         autoreset_mode: AutoresetMode | str,
         render_mode: str | None,
+        world_seed: int | None,
         **keys: Any,
     ) -> None:
         if reward not in allowed_rewards:
@@ -58,6 +59,7 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
         require(whole and markets >= 1, "number of markets", markets, "a whole number, at least 1")
         self.scenario = Scenario.load(scenario, overrides, **keys)
         self.render_mode = render_mode
+        self._world_seed = checked_seed("world_seed", world_seed)
         self._markets = int(markets)
         self._reward = reward
         self._mode = AutoresetMode(autoreset_mode)
@@ -238,7 +240,7 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
             chosen.append(int(seed))
             episodes.append(episode)
         if market is None:
-            market = self._market = Market(self.scenario, chosen, episodes)
+            market = self._market = Market(self.scenario, chosen, episodes, self._world_seed)
         else:
             market.restart(rows, chosen, episodes)
         world = market.world
@@ -293,10 +295,7 @@ class MarketVectorEnv(VectorEnv[Array, Array, Array]):
         seeds = list(given)
         count = len(seeds)
         require(count == self._markets, "number of seeds", count, f"{self._markets}, one a market")
-        for s in seeds:
-            whole = isinstance(s, (int, np.integer)) and not isinstance(s, bool)
-            require(s is None or (whole and s >= 0), "seed", s, "a whole number, at least 0")
-        return seeds
+        return [checked_seed("seed", s) for s in seeds]
 
 
 def marked(info: dict[str, Any]) -> dict[str, Any]:

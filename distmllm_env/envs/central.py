@@ -33,8 +33,8 @@ class CentralEnv(gymnasium.Env[Array, Array]):
     cost. ``proportional_fair``: see :func:`~distmllm_env.envs.session.shared_reward`.
 
     **Episode** T slots, then truncated; there is no termination. Episode k under seed s is a
-    function of (s, k): ``reset(seed=s)`` plays (s, 0), each further ``reset()`` the next k. World
-    and noise are drawn anew in every episode.
+    function of (s, k): ``reset(seed=s)`` plays (s, 0), each further ``reset()`` the next k. Noise
+    is drawn anew in every episode, and so is the world unless ``world_seed`` fixes it.
 
     **Info**, the same keys after reset and step: ``slot`` (slots played), ``seed``,
     ``episode_index`` (k; the key ``episode`` belongs to the statistics that wrappers of Gymnasium
@@ -52,6 +52,8 @@ class CentralEnv(gymnasium.Env[Array, Array]):
         reward: ``welfare`` or ``proportional_fair``.
         overrides: Dotted scenario keys, e.g. ``{"market.overload": "share"}``.
         render_mode: ``ansi``, ``rgb_array`` or None.
+        world_seed: All episodes play the world of this seed; noise, drop order and the like still
+            hang on seed and episode. None: each episode draws its own world.
 
     Raises:
         ValueError: A name, key or value is not allowed.
@@ -70,6 +72,7 @@ class CentralEnv(gymnasium.Env[Array, Array]):
         reward: str = "welfare",
         overrides: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
+        world_seed: int | None = None,
     ) -> None:
         if reward not in SHARED_REWARDS:
             raise unknown_name("reward of a dispatcher", reward, SHARED_REWARDS)
@@ -78,6 +81,7 @@ class CentralEnv(gymnasium.Env[Array, Array]):
             reward,
             render_mode,
             overrides,
+            world_seed,
             providers=providers,
             workers=workers,
             slots=slots,

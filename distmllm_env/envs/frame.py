@@ -14,7 +14,7 @@ class Frame:
     """One slot of one run, for rendering.
 
     Attributes:
-        title: Scenario and seed.
+        title: Scenario, seed and episode, and the world's seed where it has its own.
         slot: Slots played so far, 0 before the first.
         slots: Horizon T.
         demand: c_m, (M,).
@@ -60,8 +60,11 @@ def make_frame(
         waiting: As in :class:`Frame`.
     """
     world, scenario = market.world, market.scenario
+    title = f"{scenario.name}, seed {market.seeds[row]}, episode {market.episodes[row]}"
+    if market.world_seed is not None:
+        title += f", world {market.world_seed}"
     return Frame(
-        title=f"{scenario.name}, seed {world.seeds[row]}, episode {world.episodes[row]}",
+        title=title,
         slot=int(market.slots[row]),
         slots=scenario.slots,
         demand=world.demand[row],

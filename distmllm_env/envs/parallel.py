@@ -49,6 +49,8 @@ class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
         reward: ``profit``, ``welfare`` or ``proportional_fair``.
         overrides: Dotted scenario keys.
         render_mode: ``ansi``, ``rgb_array`` or None.
+        world_seed: All episodes play the world of this seed; noise, drop order and the like still
+            hang on seed and episode. None: each episode draws its own world.
 
     Raises:
         ValueError: A name, key or value is not allowed.
@@ -69,12 +71,14 @@ class ParallelMarketEnv(ParallelEnv[str, Array, Array]):
         reward: str = "profit",
         overrides: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
+        world_seed: int | None = None,
     ) -> None:
         self._session = Session(
             scenario,
             reward,
             render_mode,
             overrides,
+            world_seed,
             providers=providers,
             workers=workers,
             slots=slots,

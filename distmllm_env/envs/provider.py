@@ -51,6 +51,8 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         reward: ``profit``, ``welfare`` or ``proportional_fair``.
         overrides: Dotted scenario keys.
         render_mode: ``ansi``, ``rgb_array`` or None.
+        world_seed: All episodes play the world of this seed; noise, drop order and the like still
+            hang on seed and episode. None: each episode draws its own world.
 
     Raises:
         ValueError: A name, key or value is not allowed.
@@ -71,12 +73,14 @@ class ProviderEnv(gymnasium.Env[Array, Array]):
         reward: str = "profit",
         overrides: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
+        world_seed: int | None = None,
     ) -> None:
         self._session = Session(
             scenario,
             reward,
             render_mode,
             overrides,
+            world_seed,
             providers=providers,
             workers=workers,
             slots=slots,

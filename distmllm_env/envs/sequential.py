@@ -54,6 +54,8 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         reward: ``profit``, ``welfare`` or ``proportional_fair``.
         overrides: Dotted scenario keys.
         render_mode: ``ansi``, ``rgb_array`` or None.
+        world_seed: All episodes play the world of this seed; noise, drop order and the like still
+            hang on seed and episode. None: each episode draws its own world.
 
     Raises:
         ValueError: A name, key or value is not allowed.
@@ -76,6 +78,7 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
         reward: str = "profit",
         overrides: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
+        world_seed: int | None = None,
     ) -> None:
         super().__init__()
         if order not in ORDERS:
@@ -85,6 +88,7 @@ class SequentialMarketEnv(AECEnv[str, Array, int]):
             reward,
             render_mode,
             overrides,
+            world_seed,
             providers=providers,
             workers=workers,
             slots=slots,

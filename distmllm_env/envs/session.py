@@ -33,6 +33,8 @@ class Session:
             ``proportional_fair``: see :func:`shared_reward`.
         render_mode: ``ansi``, ``rgb_array`` or None.
         overrides: Dotted scenario keys, e.g. ``{"noise.std": 0.2}``.
+        world_seed: All episodes play the world of this seed; noise, drop order and the like still
+            hang on seed and episode. None: each episode draws its own world.
         **keys: Top-level scenario keys such as ``providers``, ``workers``, ``slots``.
 
     Raises:
@@ -45,6 +47,7 @@ class Session:
         reward: str,
         render_mode: str | None,
         overrides: Mapping[str, Any] | None,
+        world_seed: int | None,
         **keys: Any,
     ) -> None:
         if reward not in REWARDS:
@@ -53,6 +56,7 @@ class Session:
             raise unknown_name("render_mode", render_mode, RENDER_MODES)
         self.scenario = Scenario.load(scenario, overrides, **keys)
         self.render_mode = render_mode
+        self._world_seed = checked_seed("world_seed", world_seed)
         self._reward = reward
         self.seed: int | None = None
         self.episode = 0
@@ -67,21 +71,21 @@ class Session:
             ValueError: The seed is negative or no integer, or the world that it draws has a
                 provider whose demand fits no worker. The session is then what it was before.
         """
+        seed, episode = checked_seed("seed", seed), 0
         if seed is None and self.seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         if seed is None:
             assert self.seed is not None
             seed, episode = self.seed, self.episode + 1
-        else:
-            whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-            require(whole and seed >= 0, "seed", seed, "a whole number, at least 0")
-            seed, episode = int(seed), 0
-        self.market = Market(self.scenario, [seed], episode)
+        if self.market is None or self._world_seed is None:
+            self.market = Market(self.scenario, [seed], episode, self._world_seed)
+            self.observer = Observer(self.market.world)
+            self.masks = masks(self.market.world)[0]  # (M, S, N + 1)
+            self.masks.setflags(write=False)  # holds for the run and is handed out as it is
+            self.mask_of = list(self.masks)
+        else:  # the world stays, and what hangs on it alone
+            self.market.restart(np.ones(1, bool), [seed], [episode])
         self.seed, self.episode = seed, episode
-        self.observer = Observer(self.market.world)
-        self.masks = masks(self.market.world)[0]  # (M, S, N + 1)
-        self.masks.setflags(write=False)  # holds for the run and is handed out as it is
-        self.mask_of = list(self.masks)
         self.allocation, self.outcome = nothing_yet(self.market.world)
         self.own, self.welfare = earnings(self.outcome.profit)
         self._history: list[float] = []
@@ -129,6 +133,19 @@ class Session:
             self.market, 0, self.allocation, self.outcome, np.array(self._history), waiting
         )
         return rendering.ansi(frame) if self.render_mode == "ansi" else rendering.rgb_array(frame)
+
+
+def checked_seed(name: str, seed: Any) -> int | None:
+    """Return ``seed`` as an int, or None for None.
+
+    Raises:
+        ValueError: It is negative or no integer; the error calls it ``name``.
+    """
+    if seed is None:
+        return None
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    require(whole and seed >= 0, name, seed, "a whole number, at least 0, or None")
+    return int(seed)
 
 
 def earnings(profit: Array) -> tuple[Array, Array]:

@@ -41,6 +41,8 @@ class CentralVectorEnv(MarketVectorEnv):
         overrides: Dotted scenario keys.
         autoreset_mode: ``NextStep``, ``SameStep`` or ``Disabled``, see :meth:`step`.
         render_mode: ``ansi``, ``rgb_array`` or None.
+        world_seed: All episodes play the world of this seed; noise, drop order and the like still
+            hang on seed and episode. None: each episode draws its own world.
 
     Raises:
         ValueError: A name, key or value is not allowed.
@@ -57,6 +59,7 @@ class CentralVectorEnv(MarketVectorEnv):
         overrides: Mapping[str, Any] | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        world_seed: int | None = None,
     ) -> None:
         super().__init__(
             num_envs,
@@ -66,6 +69,7 @@ class CentralVectorEnv(MarketVectorEnv):
             overrides,
             autoreset_mode,
             render_mode,
+            world_seed,
             providers=providers,
             workers=workers,
             slots=slots,
@@ -127,6 +131,8 @@ class ParallelMarketVectorEnv(MarketVectorEnv):
         autoreset_mode: ``NextStep``, ``SameStep`` or ``Disabled``, see :meth:`step`. Seeds and
             ``reset_mask`` are per market.
         render_mode: ``ansi``, ``rgb_array`` or None; one picture per market.
+        world_seed: All episodes play the world of this seed; noise, drop order and the like still
+            hang on seed and episode. None: each episode draws its own world.
 
     Raises:
         ValueError: A name, key or value is not allowed.
@@ -143,6 +149,7 @@ class ParallelMarketVectorEnv(MarketVectorEnv):
         overrides: Mapping[str, Any] | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        world_seed: int | None = None,
     ) -> None:
         super().__init__(
             markets,
@@ -152,6 +159,7 @@ class ParallelMarketVectorEnv(MarketVectorEnv):
             overrides,
             autoreset_mode,
             render_mode,
+            world_seed,
             providers=providers,
             workers=workers,
             slots=slots,
