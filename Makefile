@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format clean rllib
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -23,8 +23,19 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# One iteration of RLlib's PPO, apart from the tests: Ray pins a Gymnasium of its own.
+RLLIB := .venv-rllib
+rllib: $(RLLIB)/.ready
+	$(RLLIB)/bin/python tests/optional/rllib_one_iteration.py
+
+$(RLLIB)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RLLIB)
+	$(RLLIB)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e . "ray[rllib]==2.60.0" torch==2.13.0 gymnasium==1.2.2
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RLLIB) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

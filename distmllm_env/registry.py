@@ -34,7 +34,7 @@ def load_policy(spec: str | Policy | type, **parameters: Any) -> Policy:
             raise ValueError(f"parameters {sorted(parameters)} need a policy class, not {spec!r}.")
         require_policy(spec)
         return spec
-    cls = _find_class(spec) if isinstance(spec, str) else spec
+    cls = find_policy(spec) if isinstance(spec, str) else spec
     signature = inspect.signature(cls)
     takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for key in parameters:
@@ -58,7 +58,12 @@ def policy_names() -> Mapping[str, str]:
     return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
 
 
-def _find_class(spec: str) -> Any:
+def find_policy(spec: str) -> Any:
+    """Return the class behind a name or ``package.module:Class``.
+
+    Raises:
+        ValueError: No such name, module or class.
+    """
     target = spec
     if ":" not in spec:
         names = policy_names()
