@@ -3,7 +3,34 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+
+
+class MissingExtraError(ImportError):
+    """A package is not installed that an optional extra brings."""
+
+
+def require_extra(extra: str, purpose: str, *modules: str) -> None:
+    """Raise unless the packages of an extra can be imported.
+
+    Args:
+        extra: Name of the extra.
+        purpose: What they are needed for, e.g. ``"learned policies"``.
+        *modules: What is imported.
+
+    Raises:
+        MissingExtraError: Names the package, the extra and the command that installs it.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"{purpose} need{'' if purpose.endswith('s') else 's'} {error.name or module}, "
+                f'which is not installed: pip install "distmllm-env[{extra}]", or in a checkout '
+                f'pip install -c constraints.txt -e ".[{extra}]".'
+            ) from error
 
 
 def unknown_name(kind: str, value: object, allowed: Iterable[object]) -> ValueError:

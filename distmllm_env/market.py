@@ -17,7 +17,7 @@ from distmllm_env.luck import Luck
 from distmllm_env.scenario import Scenario
 from distmllm_env.schema import require
 from distmllm_env.slot import Outcome, play_slot
-from distmllm_env.world import World, draw_world, runs_of
+from distmllm_env.world import World, checked_seed, draw_world, runs_of
 
 
 class Market:
@@ -47,7 +47,7 @@ class Market:
     ) -> None:
         self.scenario = scenario
         self.seeds, self.episodes = runs_of(seeds, episodes)
-        self.world_seed = world_seed
+        self.world_seed = checked_seed("world_seed", world_seed)
         self.world = self._draw(self.seeds, self.episodes)
         self.slot = 0
         self._luck = Luck(scenario, self.seeds, self.episodes)

@@ -50,6 +50,7 @@ class Problem:
         profit_range: Width R of the interval that holds all mean profits and 0, (B,). Lemma 1 and
             UCB1 take such a range as given.
         profit_std: Largest standard deviation of a served task's profit, (B,).
+        scenario: Name of the scenario; it tells a trained policy which site it is at.
         value_scale: V, the largest intrinsic value of a task in the scenario; observations scale
             profits by it.
         performance: p_n, (B, N), or None unless the policy knows it.
@@ -71,6 +72,7 @@ class Problem:
     soft_capacity: bool
     profit_range: Array
     profit_std: Array
+    scenario: str
     value_scale: float
     performance: Array | None = None
     world: World | None = None
@@ -152,6 +154,7 @@ def make_problem(world: World, knows: Knows = "rewards") -> Problem:
         soft_capacity=scenario.market.overload == "share",
         profit_range=profit.max(axis=1) - profit.min(axis=1),
         profit_std=world.profit_std.reshape(world.batch, -1).max(axis=1),
+        scenario=scenario.name,
         value_scale=scenario.value_scale,
         performance=world.performance.copy() if knows in ("performance", "world") else None,
         world=copy.deepcopy(world) if knows == "world" else None,

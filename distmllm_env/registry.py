@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
+from pathlib import PurePath
 from typing import Any, cast
 
 from distmllm_env.errors import unknown_name
@@ -14,13 +15,17 @@ from distmllm_env.policy import Policy, require_policy
 GROUP = "distmllm_env.policies"
 """Entry-point group in which packages name their policies."""
 
+FILES = "distmllm_env.policy_files"
+"""Entry-point group that names for each file suffix what reads a policy from such a file."""
+
 
 def load_policy(spec: str | Policy | type, **parameters: Any) -> Policy:
     """Find a policy by name, by ``package.module:Class``, or take it as it is.
 
     Args:
         spec: A name in the entry-point group ``distmllm_env.policies``, a class as
-            ``package.module:Class``, a class, or a policy instance.
+            ``package.module:Class``, a file such as ``runs/train/policy.npz``, a class, or a policy
+            instance.
         **parameters: Passed to the class.
 
     Returns:
@@ -58,17 +63,27 @@ def policy_names() -> Mapping[str, str]:
     return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
 
 
+@cache
+def _readers() -> Mapping[str, str]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=FILES)}
+
+
 def find_policy(spec: str) -> Any:
-    """Return the class behind a name or ``package.module:Class``.
+    """Return the class behind a name or ``package.module:Class``, or what reads a file.
 
     Raises:
         ValueError: No such name, module or class.
     """
     target = spec
+    suffix = PurePath(spec).suffix.removeprefix(".")
+    if suffix in _readers():
+        return partial(find_policy(_readers()[suffix]), spec)
     if ":" not in spec:
         names = policy_names()
         if spec not in names:
-            raise unknown_name("policy", spec, [*names, "package.module:Class"])
+            raise unknown_name("policy", spec, [*names, "package.module:Class", "FILE.npz"])
         target = names[spec]
     module, _, attribute = target.partition(":")
     if not module or module.startswith("."):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -247,6 +248,19 @@ def runs_of(
         require(episode >= 0, "episode", episode, "at least 0")
     each = tuple(int(episode) for episode in each)
     return seeds, each
+
+
+def checked_seed(name: str, seed: Any) -> int | None:
+    """Return ``seed`` as an int, or None for None.
+
+    Raises:
+        ValueError: It is negative or no integer; the error calls it ``name``.
+    """
+    if seed is None:
+        return None
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    require(whole and seed >= 0, name, seed, "a whole number, at least 0, or None")
+    return int(seed)
 
 
 def _drawn(scenario: Scenario, seeds: Sequence[int], episodes: Sequence[int]) -> dict[str, Array]:

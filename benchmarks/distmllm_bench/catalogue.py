@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
-from distmllm_env import Scenario, load_policy
+from distmllm_env import Scenario
 from distmllm_env.devices import devices, models
 from distmllm_env.errors import unknown_name
-from distmllm_env.registry import policy_names
+from distmllm_env.registry import find_policy, policy_names
 
 Row = dict[str, str]
 
@@ -25,8 +25,8 @@ def _scenarios() -> list[Row]:
 def _policies() -> list[Row]:
     rows = []
     for name, target in policy_names().items():
-        policy = load_policy(name)
-        first = (inspect.getdoc(type(policy)) or "").partition("\n")[0]
+        policy = find_policy(name)  # the class: some need more than it takes to list them
+        first = (inspect.getdoc(policy) or "").partition("\n")[0]
         rows.append(
             {
                 "name": name,

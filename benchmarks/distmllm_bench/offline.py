@@ -16,6 +16,7 @@ import numpy as np
 
 from distmllm_bench.files import load_run
 from distmllm_env import Scenario, schema
+from distmllm_env.errors import require_extra
 from distmllm_env.runs import Run
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def export_run(path: Path, dataset_id: str, folder: Path | None = None) -> dict[
         ``gym.make`` takes), ``policy``, ``episodes``, ``steps``, ``mean_return``.
 
     Raises:
-        ImportError: As in :func:`to_minari`.
+        MissingExtraError: As in :func:`to_minari`.
         ValueError: The file is no recorded run, or as in :func:`to_minari`.
     """
     run, about = load_run(path)
@@ -82,7 +83,7 @@ def to_minari(
         The dataset.
 
     Raises:
-        ImportError: Minari or h5py is missing.
+        MissingExtraError: Minari or h5py is missing.
         ValueError: The name is not allowed or taken, or the environment does not play the record.
     """
     minari = _minari()
@@ -111,13 +112,9 @@ def to_minari(
 
 
 def _minari() -> Any:
-    try:
-        import h5py  # noqa: F401  # Minari looks for it late
-        import minari
-    except ImportError as error:
-        raise ImportError(
-            f'datasets for offline learning need pip install "distmllm-env[offline]" ({error}).'
-        ) from error
+    require_extra("offline", "datasets for offline learning", "minari", "h5py")
+    import minari
+
     return minari
 
 

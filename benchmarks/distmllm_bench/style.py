@@ -16,6 +16,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "ucb": {"color": "#D55E00", "linestyle": "-."},
     "ucb-sigma": {"color": "#E69F00", "linestyle": (0, (4, 1, 1, 1, 1, 1))},
     "random": {"color": "#999999", "linestyle": (0, (1, 3))},
+    "greedy": {"color": "#332288", "linestyle": (0, (2, 1))},
+    "ppo": {"color": "#882255", "linestyle": (0, (8, 1, 2, 1))},
 }
 
 TITLES = {
@@ -27,6 +29,8 @@ TITLES = {
     "ucb": "UCB (range)",
     "ucb-sigma": "UCB (sigma)",
     "random": "random",
+    "greedy": "greedy, exact",
+    "ppo": "PPO (trained)",
 }
 
 RC: Any = {

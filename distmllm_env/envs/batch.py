@@ -17,12 +17,13 @@ from gymnasium.vector.utils import batch_space
 from distmllm_env.envs import rendering
 from distmllm_env.envs.frame import make_frame
 from distmllm_env.envs.observation import Observer, masks, nothing_yet
-from distmllm_env.envs.session import RENDER_MODES, checked_seed, earnings
+from distmllm_env.envs.session import RENDER_MODES, earnings
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
 from distmllm_env.market import Market
 from distmllm_env.scenario import Scenario
 from distmllm_env.schema import require
+from distmllm_env.world import checked_seed
 
 Step = tuple[Array, Array, Array, Array, dict[str, Any]]
 

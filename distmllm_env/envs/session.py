@@ -16,7 +16,7 @@ from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
 from distmllm_env.market import Market
 from distmllm_env.scenario import Scenario
-from distmllm_env.schema import require
+from distmllm_env.world import checked_seed
 
 RENDER_MODES = ("ansi", "rgb_array")
 
@@ -133,19 +133,6 @@ class Session:
             self.market, 0, self.allocation, self.outcome, np.array(self._history), waiting
         )
         return rendering.ansi(frame) if self.render_mode == "ansi" else rendering.rgb_array(frame)
-
-
-def checked_seed(name: str, seed: Any) -> int | None:
-    """Return ``seed`` as an int, or None for None.
-
-    Raises:
-        ValueError: It is negative or no integer; the error calls it ``name``.
-    """
-    if seed is None:
-        return None
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    require(whole and seed >= 0, name, seed, "a whole number, at least 0, or None")
-    return int(seed)
 
 
 def earnings(profit: Array) -> tuple[Array, Array]:

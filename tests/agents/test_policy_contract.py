@@ -443,7 +443,7 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("spec", "parameters", "message"),
         [
-            ("ubc", {}, "unknown policy 'ubc'. Did you mean 'ucb'? Allowed: distmllm,"),
+            ("ubc", {}, "unknown policy 'ubc'. Did you mean 'ucb'? Allowed: FILE.npz, distmllm,"),
             ("", {}, "unknown policy ''"),
             ("no.such.thing:X", {}, "cannot import 'no.such.thing' (No module named 'no')"),
             (":X", {}, "policy ':X': package.module:Class is allowed"),

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,10 @@ from typing import Any
 import numpy as np
 
 from distmllm_env.equations import Array
+
+POLICY = "trained policy of distmllm-env"
+STATE = "training state of distmllm-env"
+"""Kinds of archives."""
 
 LARGEST_BYTES = 1 << 30
 """An archive that unpacks to more is refused."""
@@ -69,11 +72,9 @@ def read_archive(path: Path, kind: str) -> tuple[dict[str, Array], dict[str, Any
             edited, or too large. Says which.
     """
     try:
-        size = _unpacked_bytes(path)
-        if size > LARGEST_BYTES:
-            raise ValueError(f"it unpacks to {size} bytes, at most {LARGEST_BYTES} are allowed")
+        _check_members(path)
         with np.load(path, allow_pickle=False) as data:
-            tables = {name: data[name] for name in data.files}
+            tables = {name: np.asarray(data[name]) for name in data.files}
         text, told = str(tables.pop(_ABOUT)), str(tables.pop(_DIGEST))
         if told != _digest(tables, text):
             raise ValueError("its content does not match its digest: it is damaged or was edited")
@@ -83,15 +84,36 @@ def read_archive(path: Path, kind: str) -> tuple[dict[str, Array], dict[str, Any
             raise ValueError(f"its kind is {found!r}")
     except KeyError as error:
         raise ValueError(f"{path} is not a {kind}: it has no {error.args[0]!r}.") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a {kind}: {error}.") from error
+    except Exception as error:  # zipfile, zlib, NumPy and json have a dozen kinds for a bad file
+        why = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(f"{path} is not a {kind}: {why}.") from error
     return tables, about, told
 
 
-def _unpacked_bytes(path: Path) -> int:
-    """Return what the file says it holds; NumPy reads no more of a member than its header says."""
-    with zipfile.ZipFile(path) as members:
-        return sum(member.file_size for member in members.infolist())
+def describe(path: Path, kind: str) -> dict[str, Any]:
+    """Return what an archive says about itself, and its digest as ``sha256``.
+
+    Raises:
+        ValueError: As :func:`read_archive`.
+    """
+    _, about, digest = read_archive(path, kind)
+    return about | {"sha256": digest}
+
+
+def _check_members(path: Path) -> None:
+    """Look at what the file says it holds; NumPy reads no more of a member than that."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    size = sum(member.file_size for member in members)
+    if size > LARGEST_BYTES:
+        raise ValueError(f"it unpacks to {size} bytes, at most {LARGEST_BYTES} are allowed")
+    names = set()
+    for member in members:
+        if not member.filename.endswith(".npy"):
+            raise ValueError(f"it holds {member.filename!r}, which is no array")
+        if member.filename in names:
+            raise ValueError(f"it holds {member.filename!r} twice")
+        names.add(member.filename)
 
 
 def _digest(tables: Mapping[str, Array], text: str) -> str:

@@ -22,7 +22,7 @@ from distmllm_agents.learned.equivariant import EquivariantPolicy
 from distmllm_agents.learned.randomness import get_random_state, set_random_state
 from distmllm_agents.learned.settings import Settings
 from distmllm_agents.learned.vec_env import RowsEnv
-from distmllm_env import Scenario
+from distmllm_env import Scenario, schema
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
 
@@ -33,7 +33,10 @@ CLASSES: dict[str, tuple[type[BaseAlgorithm], type[BasePolicy]]] = {
     "maskable_ppo": (MaskablePPO, MaskableActorCriticPolicy),
 }
 
-_OURS = ("policy", "env", "learning_rate", "seed", "device", "policy_kwargs", "tensorboard_log")
+_OURS = (
+    "policy", "env", "learning_rate", "seed", "device", "policy_kwargs", "tensorboard_log",
+    "_init_setup_model",
+)  # fmt: skip
 
 
 def policy_of(settings: Settings, scenario: Scenario) -> tuple[type[BasePolicy], dict[str, Any]]:
@@ -67,17 +70,22 @@ class Learner:
 
     def __init__(self, settings: Settings, env: RowsEnv, seed: int, logger: Logger) -> None:
         algorithm, _ = CLASSES[settings.algo]
-        known = [name for name in inspect.signature(algorithm).parameters if name not in _OURS]
-        for key in settings.algorithm:
-            if key not in known:
-                raise unknown_name(f"argument of {settings.algo} in [algorithm]", key, known)
+        known = inspect.signature(algorithm).parameters
+        for key, value in settings.algorithm.items():
+            if key in _OURS or key not in known:
+                allowed = [name for name in known if name not in _OURS]
+                raise unknown_name(f"argument of {settings.algo} in [algorithm]", key, allowed)
+            default = known[key].default
+            if type(default) in (int, float, bool):  # None, classes and schedules: who knows
+                schema.scalar(type(default), value, f"algorithm.{key}")
         policy, options = policy_of(settings, env.scenario)
         first, last = settings.learning_rate, settings.final_learning_rate
         try:
             self.model = algorithm(
                 policy,
                 env,
-                learning_rate=lambda left: last + (first - last) * left,
+                # Whole rollouts overshoot: less than nothing may be left.
+                learning_rate=lambda left: last + (first - last) * max(left, 0.0),
                 policy_kwargs=options,
                 seed=seed,
                 device="cpu",
@@ -117,7 +125,7 @@ class Learner:
         optimizer = model.policy.optimizer.state_dict()
         for i, slots in optimizer["state"].items():
             for name, value in slots.items():
-                arrays[f"optimizer/{i}/{name}"] = np.array(value)
+                arrays[f"optimizer/{i}/{name}"] = torch.as_tensor(value).numpy().copy()
         about: dict[str, Any] = {"groups": optimizer["param_groups"]}
         for name, value in get_random_state().items():
             if isinstance(value, np.ndarray):

@@ -163,6 +163,8 @@ def load_settings(preset: str | Path, overrides: Mapping[str, Any] | None = None
             text = Path(preset).read_text("utf-8")
         except OSError as error:
             raise ValueError(f"settings {str(preset)!r}: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"settings {str(preset)!r}: {error}.") from error
     else:
         raise unknown_name("settings", str(preset), [*presets(), "FILE.toml"])
     try:

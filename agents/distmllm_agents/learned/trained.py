@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 
-from distmllm_agents.learned.archive import read_archive
+from distmllm_agents.learned.archive import POLICY, read_archive
 from distmllm_agents.learned.equivariant import EquivariantPolicy
 from distmllm_agents.learned.learner import load_weights, policy_of
 from distmllm_agents.learned.randomness import untouched
@@ -24,9 +24,8 @@ from distmllm_agents.learned.views import find_view
 from distmllm_env import Scenario, schema
 from distmllm_env.envs.observation import masks
 from distmllm_env.equations import Array
+from distmllm_env.errors import unknown_name
 from distmllm_env.policy import Feedback, Observation, Problem
-
-KIND = "trained policy of distmllm-env"
 
 
 class Trained:
@@ -41,7 +40,7 @@ class Trained:
         act: ``greedy`` or ``sample``, if other than the settings'.
 
     Raises:
-        ValueError: The weights do not fit the settings.
+        ValueError: The weights do not fit the settings, or ``act`` is not allowed.
     """
 
     name = "trained"
@@ -55,12 +54,17 @@ class Trained:
         weights: list[Mapping[str, Array]],
         act: str | None = None,
     ) -> None:
+        if act is not None:
+            settings = make_settings(settings.to_dict() | {"act": act})
         self.settings = settings
         self.scenario = scenario
         self._weights = weights
-        self._sample = (act or settings.act) == "sample"
+        self._sample = settings.act == "sample"
         self.coordinates = settings.mode == "central"
-        self._build(scenario.providers, scenario.workers)  # tells at once what does not fit
+        # Tell at once what does not fit; an equivariant network fits any size.
+        _require_plausible(settings, scenario, weights)
+        one = settings.network == "equivariant"
+        self._build(*((1, 1) if one else (scenario.providers, scenario.workers)))
 
     def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
         """Begin a run.
@@ -70,7 +74,8 @@ class Trained:
         """
         m, n = problem.providers, problem.workers
         self._require_size(m, n)
-        self._build(m, n)
+        if (m, n) != self._built:
+            self._build(m, n)
         self._view = find_view(self.settings.observation)(problem)
         self._masks = torch.from_numpy(masks(problem).astype(bool))
         self._shape = (problem.batch, m, 2)
@@ -132,6 +137,7 @@ class Trained:
         cls, options = policy_of(settings, self.scenario)
         space = find_view(settings.observation).space(central, m, n)
         actions = action_space(m if central else 1, n, settings.algo == "dqn")
+        self._built = m, n
         self._policies = []
         for weights in self._weights:
             with untouched():  # a new network draws the weights that are replaced at once
@@ -153,6 +159,24 @@ class Trained:
             )
 
 
+def _require_plausible(
+    settings: Settings, scenario: Scenario, weights: list[Mapping[str, Array]]
+) -> None:
+    """Refuse sizes that the weights cannot be of, before anything of these sizes is made."""
+    count = scenario.providers if settings.mode == "independent" else 1
+    if len(weights) != count:
+        raise ValueError(f"there are weights of {len(weights)} networks: {count} are needed.")
+    if settings.network == "equivariant":
+        needed = (settings.depth + 2) * settings.width**2
+    else:
+        tasks = 2 * scenario.providers if settings.mode == "central" else 2
+        widths = (*settings.layers, tasks * (scenario.workers + 1))
+        needed = widths[-1] + sum(a * b for a, b in pairwise(widths))
+    held = min(sum(table.size for table in own.values()) for own in weights)
+    if needed > held:
+        raise ValueError(f"its network has at least {needed} weights, and {held} are there.")
+
+
 def load_policy_file(path: str | Path, act: str | None = None) -> Trained:
     """Read a trained policy; nothing in the file is run.
 
@@ -163,20 +187,18 @@ def load_policy_file(path: str | Path, act: str | None = None) -> Trained:
     Raises:
         ValueError: The file is no such policy, is damaged, was edited, or does not fit.
     """
-    arrays, about, _ = read_archive(Path(path), KIND)
+    arrays, about, _ = read_archive(Path(path), POLICY)
     try:
         settings = make_settings(about["settings"])
         scenario = schema.build(Scenario, tomllib.loads(about["scenario"]))
-        weights = [
-            {name.partition("/")[2]: t for name, t in arrays.items() if name.startswith(f"{i}/")}
-            for i in range(scenario.providers if settings.mode == "independent" else 1)
-        ]
-        return Trained(settings, scenario, list(weights), act)
+        weights: dict[str, dict[str, Array]] = {}
+        for name, table in arrays.items():
+            network, _, own = name.partition("/")
+            weights.setdefault(network, {})[own] = table
+        numbers = [str(i) for i in range(len(weights))]
+        for network in weights:
+            if network not in numbers:
+                raise unknown_name("network", network, numbers)
+        return Trained(settings, scenario, [weights[i] for i in numbers], act)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def describe(path: str | Path) -> dict[str, Any]:
-    """Return what a policy file says about its training, and its digest."""
-    _, about, digest = read_archive(Path(path), KIND)
-    return about | {"sha256": digest}

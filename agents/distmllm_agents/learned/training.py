@@ -22,7 +22,7 @@ import torch
 from stable_baselines3.common.logger import configure
 
 from distmllm_agents.heu import HEU
-from distmllm_agents.learned.archive import read_archive, write_archive
+from distmllm_agents.learned.archive import POLICY, STATE, read_archive, write_archive
 from distmllm_agents.learned.independent import Round
 from distmllm_agents.learned.learner import Learner
 from distmllm_agents.learned.randomness import set_random_state, untouched
@@ -33,13 +33,11 @@ from distmllm_agents.learned.settings import (
     make_settings,
 )
 from distmllm_agents.learned.table import Table
-from distmllm_agents.learned.trained import KIND, Trained
+from distmllm_agents.learned.trained import Trained
 from distmllm_agents.learned.vec_env import MarketVecEnv, RowsEnv
 from distmllm_agents.oracle import optimum
 from distmllm_env import Policy, Scenario, play, schema
 from distmllm_env.equations import Array
-
-STATE = "training state of distmllm-env"
 
 
 @dataclass(frozen=True)
@@ -277,7 +275,7 @@ class Training:
             for i, learner in enumerate(self.learners)
             for name, table in learner.weights().items()
         }
-        write_archive(self.out / "policy.npz", weights, {"kind": KIND, **self._about()})
+        write_archive(self.out / "policy.npz", weights, {"kind": POLICY, **self._about()})
 
     def _save_state(self) -> None:
         table = self._table.state()
