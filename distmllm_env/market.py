@@ -105,6 +105,7 @@ class Market:
         """
         batch = self.world.batch
         require(slots.shape == (batch,), "shape of slots", slots.shape, f"{(batch,)}")
+        require(slots.dtype.kind in "iu", "dtype of slots", str(slots.dtype), "integers")
         inside = bool(((slots >= 0) & (slots <= self.scenario.slots)).all())
         require(inside, "slots", slots.tolist(), f"0..{self.scenario.slots}")
         self._luck.seek(slots)

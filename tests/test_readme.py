@@ -17,6 +17,7 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
 REFERENCE = README.parent / "docs" / "reproduced"
 CLAIMS = re.compile(r"<!-- claims -->\n(?P<table>.*?)<!-- /claims -->", re.DOTALL)
+LEARNED = re.compile(r"<!-- learned -->\n(?P<table>.*?)<!-- /learned -->", re.DOTALL)
 DEMO = re.compile(r"<!-- demo -->\n```text\n(?P<output>.*?)```", re.DOTALL)
 
 
@@ -36,6 +37,12 @@ def demo_output():
 
     with tempfile.TemporaryDirectory() as folder:
         return run_demo(Path(folder), 20, None, SCENARIOS, POLICIES)[0] + "\n"
+
+
+def learned_table():
+    from distmllm_bench.learning import table
+
+    return table(range(20))
 
 
 def claims_table():
@@ -65,6 +72,10 @@ def test_demo_output():
     assert demo_output() == DEMO.search(text())["output"]
 
 
+def test_learned_table():
+    assert learned_table() == LEARNED.search(text())["table"]
+
+
 def test_claims_table():
     assert claims_table() == CLAIMS.search(text())["table"]
 
@@ -88,4 +99,5 @@ if __name__ == "__main__":
     )
     page = DEMO.sub(lambda b: f"<!-- demo -->\n```text\n{demo_output()}```", page)
     page = CLAIMS.sub(lambda b: f"<!-- claims -->\n{claims_table()}<!-- /claims -->", page)
+    page = LEARNED.sub(lambda b: f"<!-- learned -->\n{learned_table()}<!-- /learned -->", page)
     README.write_text(page, encoding="utf-8")

@@ -34,7 +34,7 @@ SCENARIOS = ("paper", "testbed")
 POLICIES = ("oracle", "ppo", "greedy", "distmllm-fixed", "distmllm", "heu", "ucb-sigma", "random")
 SIZES = ((3, 3), (5, 5), (10, 5), (10, 10), (10, 30), (20, 10))
 OTHERS = ("scarce", "slack", "crowd2", "testbed")
-ELSEWHERE_POLICIES = ("ppo", "greedy", "distmllm-fixed", "distmllm", "heu")
+ELSEWHERE_POLICIES = ("ppo", "distmllm-fixed", "distmllm", "heu", "ucb-sigma")
 FIXED_SEEDS = range(5)
 FIXED_SLOTS = 149_504
 """The most whole rollouts (64 markets of 16 slots) below 150,000 slots."""
@@ -253,7 +253,7 @@ def _curves(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     with mpl.rc_context(style.RC):
         fig = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -270,6 +270,7 @@ def _curves(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title
         every = [points[-1]["heu"] for trainings in groups.values() for points in trainings]
         ax.axhline(float(np.mean(every)), **style.style("heu"), linewidth=1.3, label="HEU")
         ax.axhline(1.0, color="0.2", linewidth=0.8)
+        ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set_xlabel("thousand slots of training")
         ax.set_ylabel("profit, share of the optimum")

@@ -90,7 +90,7 @@ def curve_figure(curves: Mapping[str, Any], scenario: str) -> bytes:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     with mpl.rc_context(style.RC):
         fig = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -105,6 +105,7 @@ def curve_figure(curves: Mapping[str, Any], scenario: str) -> bytes:
         heu = next(iter(curves.values()))[-1].heu
         ax.axhline(heu, color="0.45", linestyle="--", linewidth=1.2, label="HEU")
         ax.axhline(1.0, color="0.2", linewidth=0.8)
+        ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set_xlabel("slots of training")
         ax.set_ylabel("profit, share of the optimum")

@@ -6,6 +6,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -529,3 +530,19 @@ class TestStates:
             assert fails
         same(get_random_state(), state)
         assert draws() == inside
+
+
+@pytest.mark.parametrize("slots", [(2, 3, 3), (3, 2, 3), (3, 3, 2)])
+def test_learners_that_do_not_play_equally_long_are_told(slots: tuple[int, ...]) -> None:
+    scenario = Scenario.load("paper", providers=3, workers=3, slots=10)
+    table = Table(scenario, 2, "last", False, "profit")
+    table.start([0, 1])
+    round_ = Round(table, "last", 1.0, False)
+
+    def learn(seat: int) -> None:
+        for _ in range(slots[seat]):
+            round_.seats[seat].step(np.zeros((2, 2), int))
+
+    learns = [partial(learn, seat) for seat in range(3)]
+    with pytest.raises(RuntimeError, match="all must play alike"):
+        round_.run(learns, [get_random_state() for _ in range(3)])

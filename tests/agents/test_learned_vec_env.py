@@ -353,8 +353,9 @@ class TestStagger:
         for _ in range(2):
             env.reset()
             lengths: list[list[int]] = [[] for _ in range(env.num_envs)]
+            idle = np.zeros((env.num_envs, *env.action_space.shape), int)
             for call in range(1, 3 * slots + 1):
-                _, _, dones, infos = env.step(np.zeros((env.num_envs, *env.action_space.shape)))
+                _, _, dones, infos = env.step(idle)
                 for row in np.flatnonzero(dones):
                     lengths[row].append(infos[row]["episode"]["l"])
                     assert sum(lengths[row]) == call
@@ -815,6 +816,10 @@ class TestStateOfATable:
         for _ in range(5):
             table.play(np.zeros((4, 10, 2), np.int64))
         state = table.state()
+        kept = copy.deepcopy(state)
+        for _ in range(8):
+            table.play(np.zeros((4, 10, 2), np.int64))
+        same(state, kept)
         assert (state["seeds"], state["episodes"]) == ([3, 1, 4, 1], [0, 1, 1, 0])
         assert state["slots"].tolist() == [5, 3, 1, 5]
         assert state["length"].tolist() == [8, 8, 8, 6]
@@ -940,3 +945,29 @@ def test_luck_of_a_slot_hangs_on_its_number(slots: list[int]) -> None:
             same(noise[b], expected[0])
             same(order[6 * b : 6 * b + 6], alone.priority(np.arange(6)))
         luck.next_slot()
+
+
+def test_regret_where_nothing_can_be_earned_is_a_share_of_v() -> None:
+    changes = {"reward.value_enc": 0.0, "reward.value_llm": 0.0}
+    scenario = Scenario.load("toy", changes)
+    env = MarketVecEnv(scenario, 1, reward="regret")
+    env.seed(0)
+    env.reset()
+    idle = env.step(np.full((1, 4), 2))[1]
+    assert idle == pytest.approx([0.0])
+    loses = env.step(np.ones((1, 4), int))[1]
+    assert np.isfinite(loses).all()
+    assert loses[0] < 0
+
+
+def test_masks_before_the_first_reset_say_what_is_missing() -> None:
+    with pytest.raises(RuntimeError, match="before the first reset"):
+        MarketVecEnv(Scenario.load("toy"), 1).action_masks()
+
+
+def test_actions_that_are_no_integers_are_refused() -> None:
+    env = MarketVecEnv(Scenario.load("toy"), 1)
+    env.seed(0)
+    env.reset()
+    with pytest.raises(ValueError, match="dtype of actions = 'float64'"):
+        env.step(np.zeros((1, 4)))

@@ -51,10 +51,14 @@ class Round:
         self._whose = 0
         self._failure: BaseException | None = None
         self._random: list[Any] = [None] * m
+        self._played = 0  # slots of the table
+        self._handed_in = [0] * m  # slots of each seat
         self.seats = [Seat(self, i, observation, discrete) for i in range(m)]
 
     def run(self, learns: Sequence[Callable[[], object]], random: Sequence[Any]) -> None:
         """Call one function per seat, each in its thread, until all have returned.
+
+        All must play equally many slots.
 
         Args:
             learns: Trains the model of each seat.
@@ -62,7 +66,9 @@ class Round:
 
         Raises:
             BaseException: What the first one that failed has raised.
+            RuntimeError: One left while others played on.
         """
+        self._played, self._handed_in = 0, [0] * len(self.seats)
         self._whose, self._failure, self._random = 0, None, list(random)
         threads = [
             threading.Thread(target=self._work, args=(i, learn), name=f"provider_{i}", daemon=True)
@@ -88,16 +94,24 @@ class Round:
             View, reward, whether the episode is over, and the last view of it; (B, ...) each.
         """
         self._allocation[:, seat] = choices
+        self._handed_in[seat] += 1
         if seat == len(self.seats) - 1:
+            self._require_equal(min(self._handed_in))
+            self._played += 1
             begun = time.perf_counter()
             self._turn = self.table.play(self._allocation)
             self.seconds += time.perf_counter() - begun
         self._pass_on(seat)
         self._wait(seat)
+        self._require_equal(self._played, seat)
         turn = self._turn
         assert turn is not None
         reward = (turn.reward[:, seat] * self._scale).astype(np.float32)
         return turn.view[:, seat], reward, turn.over, turn.last_view[:, seat]
+
+    def _require_equal(self, slots: int, seat: int = -1) -> None:
+        if slots != self._handed_in[seat]:
+            raise RuntimeError("a learner has left while others play on: all must play alike.")
 
     def _work(self, seat: int, learn: Callable[[], object]) -> None:
         try:

@@ -53,8 +53,9 @@ class Table:
         central: One view of everything, or one for each provider.
         reward: ``profit``: each provider's own; summed up for a dispatcher. ``welfare``: the sum
             for everybody. ``regret``: minus the share of the optimum that the slot lost, noise
-            averaged out. It needs the true world, which the learner's reward may come from and its
-            view may not; it compares worlds of different wealth.
+            averaged out (of V, where the optimum is 0). It needs the true world, which the
+            learner's reward may come from and its view may not; it compares worlds of different
+            wealth.
         world_seed: All episodes play the world of this seed. None: each draws its own.
         stagger: Let first episodes end early, at :data:`COHORTS` different slots, so that a batch
             of transitions holds early and late slots alike.
@@ -112,7 +113,8 @@ class Table:
         own, welfare = earnings(outcome.profit)
         if self._reward == "regret":
             each = expected_profit(market.world, allocation, outcome.admitted)
-            reward = each.sum(axis=(1, 2)) / self._best - 1.0
+            lost = self._best - each.sum(axis=(1, 2))
+            reward = -lost / np.where(self._best > 0, self._best, self.scenario.value_scale)
         elif self._reward == "welfare" or self._central:
             reward = welfare
         else:
@@ -141,6 +143,7 @@ class Table:
     @property
     def action_masks(self) -> Array:
         """Which choices can ever be served, bool (B, M, S, N + 1)."""
+        assert self._playing
         return self._masks
 
     def state(self) -> dict[str, Any]:

@@ -92,10 +92,12 @@ class RowsEnv(VecEnv):
 
     def choices(self, actions: Array) -> Array:
         """Turn actions, (R,) if discrete or (R, tasks), into choices, int64 (R, tasks)."""
+        actions = np.asarray(actions)
+        require(actions.dtype.kind in "iu", "dtype of actions", str(actions.dtype), "integers")
         if not self._discrete:
-            return np.asarray(actions).astype(np.int64)
+            return actions.astype(np.int64)
         shape = (self._choices,) * self._tasks
-        return np.stack(np.unravel_index(np.asarray(actions), shape), axis=1).astype(np.int64)
+        return np.stack(np.unravel_index(actions, shape), axis=1).astype(np.int64)
 
     def step_async(self, actions: Array) -> None:
         """Take the actions of the next :meth:`step_wait`."""

@@ -82,8 +82,8 @@ class Statistics:
 
         pair    mean profit / V | n / (n + 1) | n / (n + 16) | age / (age + 16) |
                 share of tries admitted | chosen in the last slot | feasible |
-                mean profit less the mean of the task's means, in units of the largest noise (0 if
-                never tried)
+                mean profit less the mean of the task's means over the workers that have served it,
+                in units of the largest noise (of V if there is none); 0 if it never served it
         task    c_m / K | d_m / mean d | stage | transfer cost / V | place in the order of placing
         worker  C_n / K | omega_n / mean omega
         market  t / (t + 16) | demand of all tasks / capacity of all workers
