@@ -224,7 +224,7 @@ class TestOverrides:
         ("overrides", "message"),
         [
             ({"algo.gamma": 1}, "algo.gamma: algo is a value or a list, not a table"),
-            ({"slots.gamma": 1}, "slots: expected int, got {'gamma': 1}"),
+            ({"slots.gamma": 1}, "slots.gamma: slots is a value or a list, not a table"),
             ({"algorithms.gamma": 1}, "unknown training setting 'algorithms'"),
             ({"algorithm": 1}, "algorithm: expected a table, got 1"),
         ],

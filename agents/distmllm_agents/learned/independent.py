@@ -107,7 +107,16 @@ class Round:
         turn = self._turn
         assert turn is not None
         reward = (turn.reward[:, seat] * self._scale).astype(np.float32)
-        return turn.view[:, seat], reward, turn.over, turn.last_view[:, seat]
+        return self.seen(turn.view, seat), reward, turn.over, self.seen(turn.last_view, seat)
+
+    @staticmethod
+    def seen(views: Array, seat: int) -> Array:
+        """Return one provider's part of ``views``, (B, D), in one piece.
+
+        How an array lies in memory can show in the last bit of what torch makes of it, and a
+        training that is taken up again holds its views in one piece.
+        """
+        return np.ascontiguousarray(views[:, seat])
 
     def _require_equal(self, slots: int, seat: int = -1) -> None:
         if slots != self._handed_in[seat]:
@@ -154,7 +163,7 @@ class Seat(RowsEnv):
     def reset(self) -> Array:
         """Return what is seen before the first slot; the table was started for all together."""
         self.earned[:] = self.length[:] = 0
-        return self._round.table.view[:, self._provider]
+        return self._round.seen(self._round.table.view, self._provider)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Do nothing: seeds are the table's, and the same for all seats."""

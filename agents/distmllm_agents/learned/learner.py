@@ -152,38 +152,39 @@ class Learner:
 
         Raises:
             ValueError: The state is of another network or algorithm.
+            KeyError: Something is missing.
+            RuntimeError: Torch refuses it.
         """
         model = self.model
-        try:
-            load_weights(model.policy, _below(arrays, "policy/"))
-            slots: dict[int, dict[str, Any]] = {}
-            for name, table in _below(arrays, "optimizer/").items():
-                i, _, key = name.partition("/")
-                slots.setdefault(int(i), {})[key] = torch.from_numpy(table.copy())
-            groups = about["groups"]
-            model.policy.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-            for name in _COUNTS:
-                if name in about:
-                    setattr(model, name, about[name])
-            if isinstance(model, DQN):
-                model.exploration_rate = about["explore"]
-            model.action_space.np_random.bit_generator.state = about["actions"]
-            self._env.earned[:] = arrays["earned"]
-            self._env.length[:] = arrays["length"]
-            if "last/view" in arrays:
-                model._last_obs = arrays["last/view"].copy()
-                model._last_episode_starts = arrays["last/starts"].copy()
-            if isinstance(model, OffPolicyAlgorithm):
-                buffer = model.replay_buffer
-                assert buffer is not None
-                buffer.pos, buffer.full = about["pos"], about["full"]
-                for name in _REPLAY:
-                    table = arrays[f"replay/{name}"]
-                    getattr(buffer, name)[: len(table)] = table
-            rest = {k.removeprefix("random/"): v for k, v in about.items() if k[:7] == "random/"}
-            set_random_state(_below(arrays, "random/") | rest)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"the training state does not fit: {error}") from error
+        load_weights(model.policy, _below(arrays, "policy/"))
+        slots: dict[int, dict[str, Any]] = {}
+        for name, table in _below(arrays, "optimizer/").items():
+            i, _, key = name.partition("/")
+            slots.setdefault(int(i), {})[key] = torch.from_numpy(table.copy())
+        if len({frozenset(own) for own in slots.values()}) > 1:
+            raise ValueError("the optimizer does not hold the same of all parameters.")
+        groups = about["groups"]
+        model.policy.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        for name in _COUNTS:
+            if name in about:
+                setattr(model, name, about[name])
+        if isinstance(model, DQN):
+            model.exploration_rate = about["explore"]
+        model.action_space.np_random.bit_generator.state = about["actions"]
+        self._env.earned[:] = arrays["earned"]
+        self._env.length[:] = arrays["length"]
+        if "last/view" in arrays:
+            model._last_obs = arrays["last/view"].copy()
+            model._last_episode_starts = arrays["last/starts"].copy()
+        if isinstance(model, OffPolicyAlgorithm):
+            buffer = model.replay_buffer
+            assert buffer is not None
+            buffer.pos, buffer.full = about["pos"], about["full"]
+            for name in _REPLAY:
+                table = arrays[f"replay/{name}"]
+                getattr(buffer, name)[: len(table)] = table
+        rest = {k.removeprefix("random/"): v for k, v in about.items() if k[:7] == "random/"}
+        set_random_state(_below(arrays, "random/") | rest)
         self.random = get_random_state()
 
 

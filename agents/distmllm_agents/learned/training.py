@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -141,6 +141,19 @@ class Training:
         """
         path = self.out / "state.npz"
         arrays, about, _ = read_archive(path, STATE)
+        try:
+            self._check_same(path, about)
+            self._restore(arrays, about)
+        except KeyError as error:
+            raise ValueError(f"{path} does not fit: {error} is missing.") from error
+        except (TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{path} does not fit: {error}.") from error
+        except ValueError as error:
+            if str(path) in str(error):
+                raise
+            raise ValueError(f"{path} does not fit: {error}") from error
+
+    def _check_same(self, path: Path, about: Mapping[str, Any]) -> None:
         theirs = make_settings(about["settings"])
         for name, value in vars(self.settings).items():
             if value != getattr(theirs, name) and name not in _MAY_DIFFER:
@@ -151,6 +164,8 @@ class Training:
                 )
         if about["scenario"] != self.scenario.to_toml():
             raise ValueError(f"{path} was trained on another version of the scenario.")
+
+    def _restore(self, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> None:
         table = {k.removeprefix("table/"): v for k, v in arrays.items() if k.startswith("table/")}
         self._table.go_on(table | about["table"])
         for i, learner in enumerate(self.learners):
@@ -158,6 +173,7 @@ class Training:
             learner.restore(own, about["learners"][i])
         self.curve = [Evaluation(**line) for line in about["curve"]]
         self.slots, self.seconds = about["slots"], about["seconds"]
+        self._checkpointed = self.slots
 
     def _make_learners(self) -> None:
         settings, scenario = self.settings, self.scenario
@@ -293,7 +309,7 @@ class Training:
             "settings": self.settings.to_dict(),
             "scenario": self.scenario.to_toml(),
             "slots": self.slots,
-            "seconds": round(self.seconds, 1),
+            "seconds": self.seconds,
             "command": self._command,
             "curve": [vars(point) for point in self.curve],
             "versions": {name: version(name) for name in packages},
