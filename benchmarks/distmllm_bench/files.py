@@ -1,10 +1,9 @@
-"""Results on disk, written under a temporary name and renamed: a file is whole or not there."""
+"""Recorded runs on disk."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,21 +13,10 @@ from typing import Any
 import numpy as np
 
 from distmllm_env import Scenario, draw_world
+from distmllm_env.files import write_atomic
 from distmllm_env.runs import Run
 
 _TABLES = ("allocation", "status", "profit", "expected_profit", "latency_s", "energy_j", "load")
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that nobody ever sees half of it; parent folders are made."""
-    data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_run(path: Path, run: Run, about: Mapping[str, Any]) -> None:

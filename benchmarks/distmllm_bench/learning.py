@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from distmllm_bench import style
-from distmllm_bench.files import write_atomic
 from distmllm_bench.metrics import Scores, optimum
 from distmllm_bench.progress import Progress
 from distmllm_bench.reproduce.evidence import t_quantile
 from distmllm_env import Scenario, draw_world, load_policy, play
 from distmllm_env.equations import Array
 from distmllm_env.errors import require_extra, unknown_name
+from distmllm_env.files import write_atomic
 
 SCENARIOS = ("paper", "testbed")
 POLICIES = ("oracle", "ppo", "greedy", "distmllm-fixed", "distmllm", "heu", "ucb-sigma", "random")

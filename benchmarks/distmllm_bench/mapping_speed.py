@@ -17,7 +17,6 @@ import numpy as np
 
 from distmllm_agents.mapping.search import compiled
 from distmllm_bench import style
-from distmllm_bench.files import write_atomic
 from distmllm_bench.mapping_measure import (
     CHANGE,
     HEURISTIC,
@@ -34,6 +33,7 @@ from distmllm_bench.mapping_measure import (
     measure,
     methods,
 )
+from distmllm_env.files import write_atomic
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from distmllm_bench import style
-from distmllm_bench.files import write_atomic
 from distmllm_bench.progress import Progress
 from distmllm_env.errors import require_extra
+from distmllm_env.files import write_atomic
 
 
 def run_training(

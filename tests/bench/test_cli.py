@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from distmllm_bench.cli import app
-from distmllm_bench.files import load_run, save_run, write_atomic
+from distmllm_bench.files import load_run, save_run
 from distmllm_env import Scenario, load_policy, play
+from distmllm_env.files import write_atomic
 from distmllm_env.registry import policy_names
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from distmllm_env.equations import Array
+from distmllm_env.files import write_atomic
 
 POLICY = "trained policy of distmllm-env"
 STATE = "training state of distmllm-env"
@@ -47,13 +47,7 @@ def write_archive(path: Path, arrays: Mapping[str, Array], about: Mapping[str, A
     buffer = io.BytesIO()
     members: dict[str, Any] = {**tables, _ABOUT: np.array(text), _DIGEST: np.array(digest)}
     np.savez_compressed(buffer, **members)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, buffer.getvalue())
     return digest
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from distmllm_agents.learned.vec_env import MarketVecEnv, RowsEnv
 from distmllm_agents.oracle import optimum
 from distmllm_env import Policy, Scenario, play, schema
 from distmllm_env.equations import Array
+from distmllm_env.files import write_atomic
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Training:
         self.curve: list[Evaluation] = []
         self.seconds = 0.0
         self.slots = 0
+        self._saved_at = 0
         self._command = command
         self._tell = tell
         self._heu: Array | None = None
@@ -110,8 +111,7 @@ class Training:
             The trained policy; it is in ``policy.npz`` too.
         """
         settings = self.settings
-        self._write("settings.toml", schema.to_toml(settings.to_dict()))
-        self._due = {"evaluation": settings.evaluations, "checkpoint": settings.checkpoints}
+        write_atomic(self.out / "settings.toml", schema.to_toml(settings.to_dict()))
         rows = settings.slots * self._rows_per_slot
         self._clock = time.perf_counter()
         if self._round is None:
@@ -173,7 +173,7 @@ class Training:
             learner.restore(own, about["learners"][i])
         self.curve = [Evaluation(**line) for line in about["curve"]]
         self.slots, self.seconds = about["slots"], about["seconds"]
-        self._checkpointed = self.slots
+        self._saved_at = self.slots
 
     def _make_learners(self) -> None:
         settings, scenario = self.settings, self.scenario
@@ -234,33 +234,27 @@ class Training:
 
         Independent learners come here one after the other, at the same slot.
         """
-        begun = time.perf_counter()
+        self.seconds += time.perf_counter() - self._clock
         if i == 0:
             self.slots = self.learners[0].rows_played // self._rows_per_slot
-            self.seconds += begun - self._clock
             self._states = []
-        saves = self._is_due("checkpoint", self.slots)
+        saves = self._is_due(self.settings.checkpoints, self._saved_at)
         if saves:
             self._states.append(self.learners[i].state())
         if i == len(self.learners) - 1:
             if saves:
                 self._save_state()
-                self._checkpointed = self.slots
-            if self._is_due("evaluation", self.slots):
+                self._saved_at = self.slots
+            if self._is_due(self.settings.evaluations, self.curve[-1].slots if self.curve else 0):
                 self._evaluate()
             self._tell(self.slots, None)
-            self._clock = time.perf_counter()
+        self._clock = time.perf_counter()
         return True
 
-    def _is_due(self, what: str, slots: int) -> bool:
-        """Whether the next of ``what``, at even distances, has come; never at the very start."""
-        count = getattr(self.settings, f"{what}s")
-        last = self.curve[-1].slots if what == "evaluation" and self.curve else 0
-        last = self._checkpointed if what == "checkpoint" else last
-        step = self.settings.slots / count
-        return slots // step > last // step
-
-    _checkpointed = 0
+    def _is_due(self, times: int, last: int) -> bool:
+        """Whether the next of ``times`` occasions, at even distances, has come since ``last``."""
+        step = self.settings.slots / times
+        return self.slots // step > last // step
 
     def _evaluate(self) -> None:
         settings = self.settings
@@ -274,15 +268,15 @@ class Training:
             self.slots, self.seconds, float(share.mean()), sd, float(self._heu.mean())
         )
         self.curve.append(point)
-        for learner in self.learners[:1]:
-            learner.model.logger.record("eval/share_of_optimum", point.share)
-            learner.model.logger.record("eval/heu_share_of_optimum", point.heu)
-            learner.model.logger.dump(learner.rows_played)
+        log = self.learners[0].model.logger
+        log.record("eval/share_of_optimum", point.share)
+        log.record("eval/heu_share_of_optimum", point.heu)
+        log.dump(self.learners[0].rows_played)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(vars(point)))
         writer.writeheader()
         writer.writerows(vars(p) for p in self.curve)
-        self._write("curve.csv", text.getvalue())
+        write_atomic(self.out / "curve.csv", text.getvalue())
         self._tell(self.slots, point)
 
     def _save_policy(self) -> None:
@@ -314,15 +308,6 @@ class Training:
             "curve": [vars(point) for point in self.curve],
             "versions": {name: version(name) for name in packages},
         }
-
-    def _write(self, name: str, text: str) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        temporary = self.out / f".{name}.{os.getpid()}.tmp"
-        try:
-            temporary.write_text(text, "utf-8")
-            temporary.replace(self.out / name)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 _MAY_DIFFER = ("slots", "evaluations", "evaluation_runs", "checkpoints", "threads", "act")

@@ -18,10 +18,10 @@ import numpy as np
 import distmllm_agents
 import distmllm_env
 from distmllm_bench import metrics
-from distmllm_bench.files import write_atomic
 from distmllm_bench.metrics import optimum
 from distmllm_env import Run, Scenario, Status, draw_world, load_policy, play
 from distmllm_env.equations import Array
+from distmllm_env.files import write_atomic
 from distmllm_env.scenario import ENC, LLM
 
 

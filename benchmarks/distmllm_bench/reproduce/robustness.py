@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from distmllm_bench.files import write_atomic
 from distmllm_bench.reproduce import fig4, fig5, fig6, fig7
 from distmllm_bench.reproduce.claims import CLAIMS
 from distmllm_bench.reproduce.drawing import Panel, Row
 from distmllm_bench.reproduce.evidence import NOT_REPRODUCED, REPRODUCED
 from distmllm_bench.reproduce.lab import Lab, hash_folder, source_digest
+from distmllm_env.files import write_atomic
 
 FIGURES = (fig4, fig5, fig6, fig7)
 

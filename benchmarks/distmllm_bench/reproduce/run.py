@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from distmllm_bench.files import write_atomic
 from distmllm_bench.progress import Progress
 from distmllm_bench.reproduce import (
     ablations,
@@ -32,6 +31,7 @@ from distmllm_bench.reproduce.drawing import Panel
 from distmllm_bench.reproduce.lab import Lab
 from distmllm_bench.reproduce.ledger import identity_error, ledger, markdown, summary
 from distmllm_env.errors import unknown_name
+from distmllm_env.files import write_atomic
 from distmllm_env.schema import require
 
 EXPERIMENTS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {

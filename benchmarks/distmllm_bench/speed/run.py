@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distmllm_bench.files import write_atomic
 from distmllm_bench.progress import Progress
 from distmllm_bench.speed.environments import (
     batched_group,
@@ -28,6 +27,7 @@ from distmllm_bench.speed.sweeps import fit, sweep_group
 from distmllm_bench.speed.tables import ONE_MARKET, markdown, tables, text_tables
 from distmllm_bench.speed.targets import targets
 from distmllm_bench.speed.timing import Timing
+from distmllm_env.files import write_atomic
 
 Result = TypeVar("Result")
 
