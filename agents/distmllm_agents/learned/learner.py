@@ -102,12 +102,12 @@ class Learner:
         """Number of transitions so far."""
         return self.model.num_timesteps
 
-    def learn(self, rows: int, between: Callable[[], bool]) -> None:
+    def learn(self, rows: int, between: Callable[[], object]) -> None:
         """Train until ``rows`` transitions were played in all.
 
         Args:
             rows: How far.
-            between: Called where no transition is under way: before each rollout. False stops.
+            between: Called where no transition is under way: before each rollout.
         """
         left = rows - self.model.num_timesteps
         if left > 0:
@@ -221,13 +221,12 @@ def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 class _Between(BaseCallback):
     """Calls a function before each rollout, where no transition is under way."""
 
-    def __init__(self, between: Callable[[], bool]) -> None:
+    def __init__(self, between: Callable[[], object]) -> None:
         super().__init__()
         self._call = between
-        self._goes_on = True
 
     def _on_rollout_start(self) -> None:
-        self._goes_on = self._call()
+        self._call()
 
     def _on_step(self) -> bool:
-        return self._goes_on
+        return True

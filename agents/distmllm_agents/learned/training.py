@@ -229,7 +229,7 @@ class Training:
         torch.set_num_threads(self.settings.threads)  # holds for each thread
         self.learners[i].learn(rows, lambda: self._between(i))
 
-    def _between(self, i: int) -> bool:
+    def _between(self, i: int) -> None:
         """Look whether something is due, between two rollouts of learner ``i``; the last one acts.
 
         Independent learners come here one after the other, at the same slot.
@@ -249,7 +249,6 @@ class Training:
                 self._evaluate()
             self._tell(self.slots, None)
         self._clock = time.perf_counter()
-        return True
 
     def _is_due(self, times: int, last: int) -> bool:
         """Whether the next of ``times`` occasions, at even distances, has come since ``last``."""
