@@ -383,6 +383,11 @@ class TestPlacement:
         assert choices.tolist() == [[0, 0, 1, 1, 1, 2]]
         assert placement.log_prob(choices)[0].item() == pytest.approx(0, abs=1e-6)
 
+    def test_what_hardly_does_not_fit_is_deferred(self) -> None:
+        tokens = make_tokens([[0.301, 0.1, 0.201]], [[0.3]], dtype=torch.float32)
+        scores = torch.tensor([[[9.0, 0.0]] * 3])
+        assert Placement(scores, tokens, 1, True).draw().tolist() == [[1, 0, 1]]
+
     @MANY
     @given(problems(), st.sampled_from([1, 2]), st.booleans(), st.integers(0, 10**6))
     def test_log_prob_and_entropy_are_those_of_sequential_choices(
@@ -502,9 +507,9 @@ class TestPolicy:
         assert torch.corrcoef(noise.view(50_000, 6).T).triu(1).abs().max() < 0.02
 
     def test_the_deterministic_action_is_the_greedy_one(self) -> None:
-        problem = make_problem(draw_world(make_scenario(), [0, 1]))
-        view = observed(problem, make_history(4, 3, 2, 4, 0))
-        policy = make_policy(4, 3)
+        problem = make_problem(draw_world(make_scenario(), range(30)))
+        view = observed(problem, make_history(4, 3, 30, 4, 0))
+        policy = make_policy(4, 3, loud=1.0)
         with torch.no_grad():
             placement, values = policy.place(view)
             greedy = placement.draw()

@@ -20,7 +20,7 @@ from distmllm_env import Scenario, load_policy, play
 from distmllm_env.errors import MissingExtraError
 
 FOLDER = Path(str(distmllm_agents.__file__)).parent / "learned" / "checkpoints"
-NAMES = ("paper", "testbed")
+NAMES = ("paper", "testbed", "scarce")
 
 
 def shares(scenario: Scenario, policy: object, seeds: range) -> np.ndarray:
@@ -89,7 +89,7 @@ class TestPlay:
         assert not np.array_equal(auto, other)
 
     def test_elsewhere_it_plays_with_those_of_paper(self) -> None:
-        scenario = Scenario.load("scarce", slots=20)
+        scenario = Scenario.load("slack", slots=20)
         auto, paper = (
             play(scenario, load_policy("ppo", weights=weights), range(3)).allocation
             for weights in ("auto", "paper")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class Trained:
     def act(self, observation: Observation) -> Array:
         """Run the network and choose, int (B, M, S)."""
         batch, m, _ = self._shape
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             if self.settings.mode == "central":
                 view = self._view.central(observation.slot)
                 return self._choose(self._policies[0], view, self._masks).reshape(self._shape)
@@ -157,6 +158,17 @@ class Trained:
                 f"{self.scenario.workers} workers, not for {m} and {n}: train one of that size, or "
                 f"one with network = 'equivariant', which takes any."
             )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: small networks gain little from more, and lose it on busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _require_plausible(
