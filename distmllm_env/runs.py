@@ -13,9 +13,11 @@ from distmllm_env.equations import Array
 from distmllm_env.luck import stream
 from distmllm_env.market import Market, check_choices
 from distmllm_env.policy import (
+    Feedback,
     Knows,
     Observation,
     Policy,
+    Problem,
     make_feedback,
     make_problem,
     require_policy,
@@ -25,11 +27,67 @@ from distmllm_env.slot import Outcome, Status, expected_profit
 from distmllm_env.world import World
 
 
-class Player:
-    """A policy at work on a market: copies it per row if need be, and keeps it to the contract.
+class Lifted:
+    """A policy written for one run, playing a batch: a copy of it for every row.
 
     Args:
-        policy: A policy instance. A batched one is used as it is; any other is deep-copied per row.
+        policy: What is copied. It stays as it is.
+
+    Raises:
+        ValueError: A copy answers with something else than an allocation of one run.
+    """
+
+    batched = True
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.knows: Knows = getattr(policy, "knows", "rewards")
+        self.coordinates = bool(getattr(policy, "coordinates", False))
+
+    def reset(self, problem: Problem, rng: Sequence[np.random.Generator]) -> None:
+        """Copy the policy for each generator, and start each copy with its row of the problem."""
+        self._shape, self._workers = (1, problem.providers, 2), problem.workers
+        self._rows = [copy.deepcopy(self._policy) for _ in rng]
+        for b, (row, luck) in enumerate(zip(self._rows, rng, strict=True)):
+            row.reset(_row(problem, b), luck)
+
+    def act(self, observation: Observation) -> Array:
+        """Ask every copy, and check its answer; (B, M, S)."""
+        answers = [row.act(Observation(observation.slot)) for row in self._rows]
+        checked = [
+            check_choices("allocation", answer, self._shape, self._workers) for answer in answers
+        ]
+        return np.concatenate(checked)
+
+    def update(self, feedback: Feedback) -> None:
+        """Hand every copy its row."""
+        for b, row in enumerate(self._rows):
+            row.update(_row(feedback, b))
+
+    @property
+    def exploring(self) -> Array | None:
+        """Whether each row is in an exploration phase, bool (B,), where the policy says so."""
+        told = [getattr(row, "exploring", None) for row in self._rows]
+        if any(t is None for t in told):
+            return None
+        return np.concatenate([np.atleast_1d(np.asarray(t, bool)) for t in told])
+
+
+def batched(policy: Policy) -> Policy:
+    """Return the policy if it plays a batch by itself, else lifted to do so.
+
+    Raises:
+        ValueError: The object is no policy.
+    """
+    require_policy(policy)
+    return policy if getattr(policy, "batched", False) else Lifted(policy)
+
+
+class Player:
+    """A policy at work on a market, kept to the contract.
+
+    Args:
+        policy: A policy instance. A batched one is used as it is; any other is copied per row.
         market: The market it is to play.
 
     Raises:
@@ -37,55 +95,31 @@ class Player:
     """
 
     def __init__(self, policy: Policy, market: Market) -> None:
-        require_policy(policy)
+        self._policy = batched(policy)
         world = market.world
         self.knows: Knows = getattr(policy, "knows", "rewards")
         self._shape = (world.batch, world.scenario.providers, 2)
         self._workers = world.scenario.workers
-        problem = make_problem(world, self.knows)
         rngs = [
             stream(seed, episode, "policy")
             for seed, episode in zip(market.seeds, market.episodes, strict=True)
         ]
-        if getattr(policy, "batched", False):
-            self._rows: list[Policy] | None = None
-            self._policy = policy
-            policy.reset(problem, rngs)
-        else:
-            self._rows = [copy.deepcopy(policy) for _ in rngs]
-            for b, (row, rng) in enumerate(zip(self._rows, rngs, strict=True)):
-                row.reset(_row(problem, b), rng)
+        self._policy.reset(make_problem(world, self.knows), rngs)
 
     def act(self, observation: Observation) -> Array:
         """Return the policy's allocation, checked: int (B, M, S)."""
-        if self._rows is None:
-            answer = self._policy.act(observation)
-        else:
-            single = (1, *self._shape[1:])
-            answers = [
-                check_choices("allocation", row.act(observation), single, self._workers)
-                for row in self._rows
-            ]
-            answer = np.concatenate(answers)
+        answer = self._policy.act(observation)
         return check_choices("allocation", answer, self._shape, self._workers)
 
     def update(self, outcome: Outcome, allocation: Array) -> None:
         """Hand the policy its feedback."""
-        feedback = make_feedback(outcome, allocation, self.knows)
-        if self._rows is None:
-            self._policy.update(feedback)
-        else:
-            for b, row in enumerate(self._rows):
-                row.update(_row(feedback, b))
+        self._policy.update(make_feedback(outcome, allocation, self.knows))
 
     @property
     def exploring(self) -> Array | None:
         """Whether each row is in an exploration phase, bool (B,), where the policy says so."""
-        rows: Sequence[Any] = [self._policy] if self._rows is None else self._rows
-        told = [getattr(row, "exploring", None) for row in rows]
-        if any(t is None for t in told):
-            return None
-        return np.concatenate([np.atleast_1d(np.asarray(t, bool)) for t in told])
+        told = getattr(self._policy, "exploring", None)
+        return None if told is None else np.atleast_1d(np.asarray(told, bool))
 
 
 def _row(record: Any, b: int) -> Any:
@@ -117,6 +151,9 @@ class Run:
         energy_j: Joules, (B, T, M, S).
         load: Admitted demand, (B, T, N).
         exploring: bool (B, T), or None where the policy has no phases.
+        seeds: Seed of each row's luck, and of its world unless ``world_seed`` is given.
+        episodes: Episode of each row under its seed.
+        world_seed: Seed of the one world that all rows met, or None.
     """
 
     world: World
@@ -128,6 +165,9 @@ class Run:
     energy_j: Array
     load: Array
     exploring: Array | None
+    seeds: tuple[int, ...]
+    episodes: tuple[int, ...]
+    world_seed: int | None = None
 
 
 def play(
@@ -180,8 +220,13 @@ def play(
         mean = expected_profit(market.world, kept["allocation"][part], admitted)
         kept["expected_profit"][part] = mean
     tables: dict[str, Any] = {name: table.swapaxes(0, 1) for name, table in kept.items()}
-    return Run(market.world, **tables | ({} if phases else {"exploring": None}))
+    if not phases:
+        tables["exploring"] = None
+    return Run(market.world, **tables, **{name: getattr(market, name) for name in LUCK})
 
+
+LUCK = ("seeds", "episodes", "world_seed")
+"""Fields of a :class:`Run`, and attributes of a market, that fix it beside the scenario."""
 
 _CHUNK = 64  # slots whose means are looked up at once
 

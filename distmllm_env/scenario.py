@@ -313,8 +313,13 @@ class Scenario:
         changes = {key: value for key, value in keys.items() if value is not None}
         return schema.build(cls, schema.with_overrides(data, {**(overrides or {}), **changes}))
 
+    @classmethod
+    def from_toml(cls, text: str) -> Scenario:
+        """Return the scenario of which :meth:`to_toml` gave the text."""
+        return schema.build(cls, tomllib.loads(text))
+
     def to_toml(self) -> str:
-        """Return TOML text that :meth:`load` reads back to an equal scenario."""
+        """Return TOML text that :meth:`from_toml` and :meth:`load` read back to an equal one."""
         return schema.to_toml(schema.to_dict(self))
 
     @property

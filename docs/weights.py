@@ -9,7 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from distmllm_agents.learned.archive import POLICY, describe
+from distmllm_env.archive import POLICY, describe
 
 FOLDER = Path(__file__).parent.parent / "agents/distmllm_agents/learned/checkpoints"
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from distmllm_env import Scenario, draw_world
-from distmllm_env.files import write_atomic
-from distmllm_env.runs import Run
+from distmllm_env import Scenario, archive
+from distmllm_env.market import Market
+from distmllm_env.runs import LUCK, Run
 
 _TABLES = ("allocation", "status", "profit", "expected_profit", "latency_s", "energy_j", "load")
 
@@ -27,18 +21,12 @@ def save_run(path: Path, run: Run, about: Mapping[str, Any]) -> None:
         run: The record. Worlds are not stored: scenario, seeds and episode redraw them.
         about: What else to remember, e.g. the policy's name; must be JSON.
     """
-    meta = {
-        **about,
-        "scenario": run.world.scenario.to_toml(),
-        "seeds": list(run.world.seeds),
-        "episodes": list(run.world.episodes),
-    }
+    luck = {name: getattr(run, name) for name in LUCK}
+    text = {**about, **luck, "scenario": run.world.scenario.to_toml(), "kind": archive.RUN}
     tables = {name: getattr(run, name) for name in _TABLES}
     if run.exploring is not None:
         tables["exploring"] = run.exploring
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, meta=np.array(json.dumps(meta)), **tables)
-    write_atomic(path, buffer.getvalue())
+    archive.write_archive(path, tables, text)
 
 
 def load_run(path: Path) -> tuple[Run, dict[str, Any]]:
@@ -48,19 +36,13 @@ def load_run(path: Path) -> tuple[Run, dict[str, Any]]:
         The record, its world drawn anew, and what was remembered about it.
 
     Raises:
-        ValueError: The file is not such a record.
+        ValueError: The file is not such a record, or damaged.
     """
-    import tomllib
-
-    from distmllm_env import schema
-
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            meta = json.loads(str(data["meta"]))
-            tables = {name: data[name] for name in _TABLES}
-            exploring = data.get("exploring")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a recorded run: {error}") from error
-    scenario = schema.build(Scenario, tomllib.loads(meta["scenario"]))
-    world = draw_world(scenario, meta["seeds"], meta["episodes"])
-    return Run(world, exploring=exploring, **tables), meta
+    tables, about, _ = archive.read_archive(path, archive.RUN)
+    missing = sorted({*_TABLES} - {*tables}) + sorted({*LUCK, "scenario"} - {*about})
+    if missing:
+        raise ValueError(f"{path} is not a {archive.RUN}: it has no {missing[0]!r}.")
+    scenario = Scenario.from_toml(about["scenario"])
+    market = Market(scenario, about["seeds"], about["episodes"], about["world_seed"])
+    kept: dict[str, Any] = {**tables, **{name: getattr(market, name) for name in LUCK}}
+    return Run(market.world, **{"exploring": None, **kept}), about

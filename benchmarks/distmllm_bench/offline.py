@@ -49,7 +49,7 @@ def export_run(path: Path, dataset_id: str, folder: Path | None = None) -> dict[
     return {
         "dataset": dataset_id,
         "folder": str(dataset.storage.data_path),
-        "env": {"id": _ENV, **_env_keys(run.world.scenario)},
+        "env": {"id": _ENV, **_env_keys(run)},
         "policy": policy,
         "episodes": int(dataset.total_episodes),
         "steps": int(dataset.total_steps),
@@ -90,7 +90,7 @@ def to_minari(
     scenario = run.world.scenario
     with _root(folder):
         place, group = _free_place(dataset_id)
-        env = gym.make(_ENV, **_env_keys(scenario))
+        env = gym.make(_ENV, **_env_keys(run))
         buffers = [_episode(env, run, row) for row in range(run.world.batch)]
         about = {
             "algorithm_name": algorithm_name,
@@ -143,14 +143,20 @@ def _free_place(dataset_id: str) -> tuple[Path, str | None]:
     return place, group
 
 
-def _env_keys(scenario: Scenario) -> dict[str, Any]:
-    """Return what makes an environment of this scenario, as JSON knows it."""
+def _env_keys(run: Run) -> dict[str, Any]:
+    """Return what makes the environment of a record, as JSON knows it."""
+    scenario = run.world.scenario
     base = scenario.name if scenario.name in Scenario.names() else "paper"
     if (Scenario.load(base).testbed is None) != (scenario.testbed is None):
         base = "paper" if scenario.testbed is None else "testbed"
     old, new = schema.to_dict(Scenario.load(base)), schema.to_dict(scenario)
     overrides = dict(_changes(old, new))
-    return {"scenario": base, "overrides": overrides} if overrides else {"scenario": base}
+    keys: dict[str, Any] = {"scenario": base}
+    if overrides:
+        keys["overrides"] = overrides
+    if run.world_seed is not None:
+        keys["world_seed"] = run.world_seed
+    return keys
 
 
 def _changes(
@@ -168,8 +174,7 @@ def _episode(env: gym.Env[Any, Any], run: Run, row: int) -> Any:
     """Play one row again and return what was seen, as Minari's buffer."""
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
-    world = run.world
-    seed, episode, slots = world.seeds[row], world.episodes[row], world.scenario.slots
+    seed, episode, slots = run.seeds[row], run.episodes[row], run.world.scenario.slots
     who = f"run {row} (seed {seed})"
     if episode != 0:
         raise ValueError(f"{who} is episode {episode}: only episode 0 of a seed is allowed.")
@@ -186,7 +191,7 @@ def _episode(env: gym.Env[Any, Any], run: Run, row: int) -> Any:
             if not np.array_equal(info[name], getattr(run, name)[row, slot]):
                 raise ValueError(
                     f"{who}: in slot {slot} {_ENV} gives another {name} than was recorded; "
-                    f"the record was made with a world_seed or by another version."
+                    f"the record was made by another version."
                 )
         observations.append(observation)
         infos.append(info)

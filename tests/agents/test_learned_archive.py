@@ -21,12 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distmllm_agents.learned import archive
-from distmllm_agents.learned.archive import POLICY, STATE, describe, read_archive, write_archive
 from distmllm_agents.learned.settings import make_settings
 from distmllm_agents.learned.trained import load_policy_file
 from distmllm_agents.learned.training import Training
-from distmllm_env import Scenario, play
+from distmllm_env import Scenario, archive, play
+from distmllm_env.archive import POLICY, STATE, describe, read_archive, write_archive
 
 TABLES: dict[str, np.ndarray] = {
     "0-d": np.array(3.5),

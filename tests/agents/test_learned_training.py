@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from distmllm_agents.heu import HEU
-from distmllm_agents.learned.archive import POLICY, STATE, describe, read_archive, write_archive
 from distmllm_agents.learned.randomness import get_random_state
 from distmllm_agents.learned.settings import (
     EVALUATION_SEEDS,
@@ -27,6 +26,7 @@ from distmllm_agents.learned.settings import (
 from distmllm_agents.learned.trained import Trained, load_policy_file
 from distmllm_agents.learned.training import Evaluation, Training
 from distmllm_env import Scenario, play
+from distmllm_env.archive import POLICY, STATE, describe, read_archive, write_archive
 
 BEST = 5.1
 """Profit per slot of the best allocation on toy, worked out in its file."""

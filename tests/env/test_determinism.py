@@ -233,7 +233,8 @@ def test_a_policy_given_to_two_environments_is_not_shared() -> None:
 def of(run: Run, b: int | None = None) -> dict[str, Any]:
     """Every table of a run, or of its row ``b``."""
     rows = slice(None) if b is None else slice(b, b + 1)
-    tables = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "world"}
+    others = ("world", "seeds", "episodes", "world_seed")
+    tables = {f.name: getattr(run, f.name) for f in fields(run) if f.name not in others}
     return {name: None if t is None else bits(t[rows]) for name, t in tables.items()}
 
 

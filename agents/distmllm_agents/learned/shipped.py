@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distmllm_agents.learned.archive import POLICY, describe
+from distmllm_env.archive import POLICY, describe
 from distmllm_env.equations import Array
 from distmllm_env.errors import require_extra, unknown_name
 from distmllm_env.policy import Feedback, Observation, Policy, Problem

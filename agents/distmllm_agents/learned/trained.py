@@ -15,7 +15,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 
-from distmllm_agents.learned.archive import POLICY, read_archive
 from distmllm_agents.learned.equivariant import EquivariantPolicy
 from distmllm_agents.learned.learner import load_weights, policy_of
 from distmllm_agents.learned.randomness import untouched
@@ -23,6 +22,7 @@ from distmllm_agents.learned.settings import Settings, make_settings
 from distmllm_agents.learned.vec_env import action_space
 from distmllm_agents.learned.views import find_view
 from distmllm_env import Scenario, schema
+from distmllm_env.archive import POLICY, read_archive
 from distmllm_env.envs.observation import masks
 from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name

@@ -21,7 +21,6 @@ import torch
 from stable_baselines3.common.logger import configure
 
 from distmllm_agents.heu import HEU
-from distmllm_agents.learned.archive import POLICY, STATE, read_archive, write_archive
 from distmllm_agents.learned.independent import Round
 from distmllm_agents.learned.learner import Learner
 from distmllm_agents.learned.randomness import set_random_state, untouched
@@ -36,6 +35,7 @@ from distmllm_agents.learned.trained import Trained
 from distmllm_agents.learned.vec_env import MarketVecEnv, RowsEnv
 from distmllm_agents.oracle import optimum
 from distmllm_env import Policy, Scenario, play, schema
+from distmllm_env.archive import POLICY, STATE, read_archive, write_archive
 from distmllm_env.equations import Array
 from distmllm_env.files import write_atomic
 

@@ -22,6 +22,8 @@ from distmllm_env.files import write_atomic
 
 POLICY = "trained policy of distmllm-env"
 STATE = "training state of distmllm-env"
+RUN = "recorded run of distmllm-env"
+CELL = "benchmark cell of distmllm-env"
 """Kinds of archives."""
 
 LARGEST_BYTES = 1 << 30
