@@ -59,10 +59,10 @@ class Distribution:
     def to_value(self) -> Any:
         """Return what :meth:`from_value` reads."""
         if self.kind == "constant":
-            return self.low
+            return float(self.low)
         if self.kind == "values":
-            return list(self.values)
-        return {"kind": self.kind, "low": self.low, "high": self.high}
+            return [float(value) for value in self.values]
+        return {"kind": self.kind, "low": float(self.low), "high": float(self.high)}
 
     def draw(self, uniform: Callable[[int], np.ndarray], count: int) -> np.ndarray:
         """Draw ``count`` values for each row of a batch.

@@ -11,14 +11,15 @@ a batch has keys of its own, hashed from (seed of the row, episode, name of the 
 - more providers, workers or slots leave the luck of the first ones as it was;
 - whole numbers are hashed, so every CPU gives the same bits.
 
-Policies draw from a :class:`numpy.random.Generator` of their own, see :func:`stream`.
+Policies draw from a :class:`numpy.random.Generator` of their own, see :func:`policy_stream`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,23 @@ def stream(seed: int, episode: int, name: str) -> np.random.Generator:
     """
     key = (episode, _index(name))
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def policy_stream(seed: int, episode: int) -> np.random.Generator:
+    """Return the generator that a policy draws from: :func:`stream`, without the seed in it."""
+    return policy_generator(stream(seed, episode, "policy").bit_generator.state)
+
+
+def policy_generator(state: Mapping[str, Any]) -> np.random.Generator:
+    """Return a generator in a given state of PCG64; what it spawns hangs on that state alone.
+
+    A generator carries the seed that it was made of, and with that a policy could draw the world
+    that it is to learn about.
+    """
+    words = state["state"]
+    bits: Any = np.random.PCG64(np.random.SeedSequence([words["state"], words["inc"]]))
+    bits.state = dict(state)
+    return np.random.Generator(bits)
 
 
 def row_keys(seeds: Sequence[int], episodes: Sequence[int], name: str, *part: int) -> Array:

@@ -112,7 +112,13 @@ class Feedback:
 
 @runtime_checkable
 class Policy(Protocol):
-    """The contract. Optional attributes: ``name``, ``batched``, ``knows``, ``coordinates``."""
+    """The contract.
+
+    Optional attributes: ``name``; ``batched``, it plays all rows at once; ``knows``, what it needs
+    beyond rewards; ``coordinates``, it decides for all providers together; ``pretrained``, it has
+    learned from other worlds before; ``files``, data that it reads, relative to its module;
+    ``exploring``, whether it explores at present.
+    """
 
     def reset(self, problem: Problem, rng: Any) -> None:
         """Start a new run."""

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from functools import cache, partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 from distmllm_env.errors import unknown_name
@@ -70,24 +70,39 @@ def _readers() -> Mapping[str, str]:
     return {point.name: point.value for point in entry_points(group=FILES)}
 
 
+def policy_target(spec: str) -> tuple[str, Path | None]:
+    """Return the ``package.module:Class`` behind a name or itself, and the file it is read from.
+
+    Nothing is imported.
+
+    Raises:
+        ValueError: No such name, or no full module name.
+    """
+    readers = _readers()
+    suffix = PurePath(spec).suffix.removeprefix(".")
+    if suffix in readers:
+        return readers[suffix], Path(spec)
+    if ":" in spec:
+        target = spec
+    else:
+        names = policy_names()
+        if spec not in names:
+            raise unknown_name("policy", spec, [*names, "package.module:Class", "FILE.npz"])
+        target = names[spec]
+    module = target.partition(":")[0]
+    if not module or module.startswith("."):
+        raise ValueError(f"policy {spec!r}: package.module:Class is allowed, the package in full.")
+    return target, None
+
+
 def find_policy(spec: str) -> Any:
     """Return the class behind a name or ``package.module:Class``, or what reads a file.
 
     Raises:
         ValueError: No such name, module or class.
     """
-    target = spec
-    suffix = PurePath(spec).suffix.removeprefix(".")
-    if suffix in _readers():
-        return partial(find_policy(_readers()[suffix]), spec)
-    if ":" not in spec:
-        names = policy_names()
-        if spec not in names:
-            raise unknown_name("policy", spec, [*names, "package.module:Class", "FILE.npz"])
-        target = names[spec]
+    target, file = policy_target(spec)
     module, _, attribute = target.partition(":")
-    if not module or module.startswith("."):
-        raise ValueError(f"policy {spec!r}: package.module:Class is allowed, the package in full.")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -98,4 +113,4 @@ def find_policy(spec: str) -> Any:
     cls = getattr(found, attribute)
     if not callable(cls):
         raise ValueError(f"policy {spec!r}: {attribute} is {cls!r}, not a class.")
-    return cls
+    return partial(cls, spec) if file is not None else cls

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from distmllm_env.equations import Array
-from distmllm_env.luck import stream
+from distmllm_env.luck import policy_stream
 from distmllm_env.market import Market, check_choices
 from distmllm_env.policy import (
     Feedback,
@@ -101,7 +101,7 @@ class Player:
         self._shape = (world.batch, world.scenario.providers, 2)
         self._workers = world.scenario.workers
         rngs = [
-            stream(seed, episode, "policy")
+            policy_stream(seed, episode)
             for seed, episode in zip(market.seeds, market.episodes, strict=True)
         ]
         self._policy.reset(make_problem(world, self.knows), rngs)
@@ -168,6 +168,21 @@ class Run:
     seeds: tuple[int, ...]
     episodes: tuple[int, ...]
     world_seed: int | None = None
+
+    def row(self, b: int) -> Run:
+        """Return row ``b`` as a run of its own.
+
+        Its tables lie in memory as those of a single run, so sums over them are equal to the last
+        bit, whatever batch the row was played in.
+        """
+        tables: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                value = np.ascontiguousarray(value[b : b + 1])
+            tables[f.name] = value
+        luck = {"seeds": self.seeds[b : b + 1], "episodes": self.episodes[b : b + 1]}
+        return Run(**{**tables, **luck, "world": self.world.row(b)})
 
 
 def play(

@@ -37,13 +37,14 @@ def build(cls: type[T], data: Mapping[str, Any], path: str = "") -> T:
     Raises:
         ValueError: A key is unknown or missing, or a value has the wrong type.
     """
+    kind = cls.__name__.lower()  # scenario, settings, suite
     if not isinstance(data, Mapping):
-        raise ValueError(f"{path or 'scenario'}: expected a table, got {data!r}.")
+        raise ValueError(f"{path or kind}: expected a table, got {data!r}.")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            raise unknown_name(f"key in [{path}]" if path else "scenario key", key, fields)
+            raise unknown_name(f"key in [{path}]" if path else f"{kind} key", key, fields)
     values = {}
     for name, field in fields.items():
         where = f"{path}.{name}" if path else name

@@ -53,11 +53,16 @@ class Optimum:
 
     Attributes:
         allocation: int (B, M, S).
-        stage_value: Mean profit per slot of each stage, (B, S); the transfer cost counts for LLM.
+        task_value: Mean profit per slot of each task, (B, M, S); the transfer cost counts for LLM.
     """
 
     allocation: Array
-    stage_value: Array
+    task_value: Array
+
+    @property
+    def stage_value(self) -> Array:
+        """Mean profit per slot of each stage, (B, S)."""
+        return self.task_value.sum(axis=1)
 
     @property
     def value(self) -> Array:
@@ -69,8 +74,9 @@ def optimum(world: World) -> Optimum:
     """Solve a world. Every policy on the same worlds can share the answer."""
     allocation = best_allocation(world)
     index = allocation.transpose(0, 2, 1)[..., None]
-    value = np.take_along_axis(world.mean_profit, index, axis=3)[..., 0].sum(axis=2)
+    value = np.take_along_axis(world.mean_profit, index, axis=3)[..., 0]
+    value = np.ascontiguousarray(value.transpose(0, 2, 1))
     placed = (allocation < world.scenario.workers).all(axis=2)
     apart = placed & (allocation[:, :, ENC] != allocation[:, :, LLM])
-    value[:, LLM] -= (world.transfer_cost * apart).sum(axis=1)
+    value[:, :, LLM] -= world.transfer_cost * apart
     return Optimum(allocation, value)

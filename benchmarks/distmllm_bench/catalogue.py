@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from distmllm_env import Scenario
 from distmllm_env.devices import devices, models
 from distmllm_env.errors import unknown_name
 from distmllm_env.registry import find_policy, policy_names
 
-Row = dict[str, str]
+Row = dict[str, Any]
 
 
 def _scenarios() -> list[Row]:
@@ -57,9 +58,22 @@ def _figures() -> list[Row]:
     return rows
 
 
+def _suites() -> list[Row]:
+    from distmllm_bench.sweep.suite import Suite
+
+    rows = []
+    for name in Suite.names():
+        suite = Suite.load(name)
+        size = f"{len(suite.scenarios)} x {len(suite.entrants())} x {suite.runs}"
+        line = {"name": name, "scenarios x policies x runs": size}
+        rows.append({**line, "description": suite.description})
+    return rows
+
+
 KINDS: dict[str, Callable[[], list[Row]]] = {
     "scenarios": _scenarios,
     "policies": _policies,
+    "suites": _suites,
     "devices": _devices,
     "figures": _figures,
 }
@@ -69,7 +83,7 @@ def rows(what: str) -> list[Row]:
     """Return what is known of a kind.
 
     Args:
-        what: ``scenarios``, ``policies``, ``devices`` or ``figures``.
+        what: ``scenarios``, ``policies``, ``suites``, ``devices`` or ``figures``.
 
     Raises:
         ValueError: Another kind.
@@ -82,7 +96,7 @@ def rows(what: str) -> list[Row]:
 def table(rows: list[Row]) -> str:
     """Return rows as aligned text under their column names."""
     heads = list(rows[0])
-    lines = [heads, *([row[head] for head in heads] for row in rows)]
+    lines = [heads, *([str(row[head]) for head in heads] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()

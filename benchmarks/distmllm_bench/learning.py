@@ -24,7 +24,7 @@ import numpy as np
 from distmllm_bench import style
 from distmllm_bench.metrics import Scores, optimum
 from distmllm_bench.progress import Progress
-from distmllm_bench.reproduce.evidence import t_quantile
+from distmllm_bench.statistics import t_quantile
 from distmllm_env import Scenario, draw_world, load_policy, play
 from distmllm_env.equations import Array
 from distmllm_env.errors import require_extra, unknown_name

@@ -21,6 +21,11 @@ from distmllm_env.slot import Status
 __all__ = ["Optimum", "Scores", "optimum"]
 
 
+FATES = ("served", "rejected", "idle")
+"""What becomes of a task: a worker served it; an overloaded one dropped it; it was placed nowhere,
+or where it can never run."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """Measures of a recorded batch of runs.
@@ -63,6 +68,33 @@ class Scores:
         return self.best.stage_value * slots - self.run.expected_profit.sum(axis=(1, 2))
 
     @cached_property
+    def regret_by_fate(self) -> Array:
+        """Pseudo-regret split by what became of the tasks, (B, 3): see :data:`FATES`.
+
+        A task loses in a slot what it earns in the optimum less its expected profit. Where it was
+        served the difference says what another worker cost it; it may be negative, for a task can
+        take the place of one that the optimum serves there. The three sum to :attr:`regret`.
+        """
+        status = self.run.status
+        lost = self.best.task_value[:, None] - self.run.expected_profit
+        served, rejected = status == Status.ADMITTED, status == Status.REJECTED
+        fates = (served, rejected, ~(served | rejected))
+        return np.stack([(lost * fate).sum(axis=(1, 2, 3)) for fate in fates], axis=1)
+
+    @cached_property
+    def switches(self) -> Array:
+        """Number of tasks placed elsewhere than in the slot before, int (B, T); 0 at first."""
+        moved = np.zeros(self.run.allocation.shape[:2], np.int64)
+        before, after = self.run.allocation[:, :-1], self.run.allocation[:, 1:]
+        moved[:, 1:] = (before != after).sum(axis=(2, 3))
+        return moved
+
+    @cached_property
+    def jain_curve(self) -> Array:
+        """Jain's index of the providers' profits up to each slot, (B, T)."""
+        return _jain(self.run.profit.sum(axis=3).cumsum(axis=1))
+
+    @cached_property
     def profit_curve(self) -> Array:
         """Realised total profit per slot, averaged from slot 1 to t, (B, T) (D8)."""
         per_slot = self.run.profit.sum(axis=(2, 3))
@@ -82,11 +114,7 @@ class Scores:
     @cached_property
     def jain(self) -> Array:
         """Jain's index of the providers' total profits, (B,): 1 if equal, 1 / M if one has all."""
-        totals = self.run.profit.sum(axis=(1, 3))
-        square = totals.shape[1] * (totals**2).sum(axis=1)
-        return np.where(
-            square > 0, totals.sum(axis=1) ** 2 / np.where(square > 0, square, 1.0), 1.0
-        )
+        return _jain(self.run.profit.sum(axis=(1, 3)))
 
     @cached_property
     def rejected(self) -> Array:
@@ -100,3 +128,9 @@ class Scores:
     def deferred(self) -> Array:
         """Share of all tasks that were placed nowhere, (B,)."""
         return (self.run.status == Status.DEFERRED).mean(axis=(1, 2, 3))
+
+
+def _jain(totals: Array) -> Array:
+    """Jain's index over the last axis."""
+    square = totals.shape[-1] * (totals**2).sum(axis=-1)
+    return np.where(square > 0, totals.sum(axis=-1) ** 2 / np.where(square > 0, square, 1.0), 1.0)

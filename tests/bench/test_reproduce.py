@@ -4,7 +4,6 @@
 """
 
 import csv
-import hashlib
 import json
 import math
 import re
@@ -35,7 +34,8 @@ from distmllm_bench.reproduce import (
 from distmllm_bench.reproduce import lab as lab_module
 from distmllm_bench.reproduce.claims import CLAIMS, contradictions
 from distmllm_bench.reproduce.evidence import NOT_REPRODUCED, REPRODUCED, Finding, fact
-from distmllm_bench.reproduce.lab import Contender, Curves, Lab, Setting, condense, hash_folder
+from distmllm_bench.reproduce.lab import Contender, Curves, Lab, Setting, condense
+from distmllm_bench.sweep.identity import Sources
 from distmllm_env import Scenario, draw_world, load_policy, play
 from distmllm_env.scenario import ENC, LLM
 
@@ -216,35 +216,14 @@ def test_anything_else_is_played_anew(tmp_path, seeds, setting, who):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "value"),
-    [(lab_module, "source_digest", lambda: "other"), (np, "__version__", "other")],
-)
-def test_results_of_other_code_are_not_reused(tmp_path, monkeypatch, module, name, value):
+@pytest.mark.parametrize("what", ["module_sources", "policy_sources"])
+def test_results_of_other_code_are_not_reused(tmp_path, monkeypatch, what):
     Lab((3, 5), tmp_path).curves(TINY, "ucb")
-    monkeypatch.setattr(module, name, value)
+    other = Sources({"a.py": "edited"}, {})
+    monkeypatch.setattr(lab_module, what, lambda *of: other)
     told = []
     Lab((3, 5), tmp_path, progress=told.append).curves(TINY, "ucb")
     assert told == ["tiny: ucb"]
-
-
-def test_the_digest_of_a_folder_is_of_its_sources(tmp_path):
-    def digest():
-        hash_folder(tmp_path, found := hashlib.sha256())
-        return found.hexdigest()
-
-    (tmp_path / "a.py").write_text("1")
-    seen = {first := digest()}
-    (tmp_path / "a.pyc").write_text("compiled")
-    assert digest() == first
-    for path, content in (("a.py", "2"), ("sub/b.toml", "1"), ("sub/b.toml", "2")):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(content)
-        seen.add(digest())
-    (tmp_path / "a.py").rename(tmp_path / "c.py")
-    seen.add(digest())
-    assert len(seen) == 5
-    assert re.fullmatch("[0-9a-f]{64}", lab_module.source_digest())
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "end", "middle", "bits", "text", "other"])
@@ -925,12 +904,10 @@ def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
     assert sweep(3)[0]["draws"] == 3  # not those beyond
     sweep(2, seeds=(0, 2))
     assert looked == [0, 1]
-    monkeypatch.setattr(robustness, "source_digest", lambda: "other")
-    sweep(2)
-    assert looked == [0, 1]
-    monkeypatch.setattr(robustness, "hash_folder", lambda root, digest: digest.update(b"other"))
-    sweep(2)
-    assert looked == [0, 1]
+    for what in ("module_sources", "policy_sources"):
+        monkeypatch.setattr(robustness, what, lambda *of: Sources({"a.py": "edited"}, {}))
+        sweep(2)
+        assert looked == [0, 1]
 
 
 def test_processes_change_nothing(tmp_path):

@@ -55,6 +55,7 @@ class TestNamed:
     def test_round_trips_through_a_file(self, name: str, tmp_path: Path) -> None:
         scenario = Scenario.load(name)
         assert reread(scenario, tmp_path) == scenario
+        assert Scenario.from_toml(scenario.to_toml()).to_toml() == scenario.to_toml()
 
 
 def test_the_scenarios_of_the_package_are_there() -> None:

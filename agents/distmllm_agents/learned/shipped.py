@@ -37,6 +37,7 @@ class PPO:
     name = "ppo"
     batched = True
     knows = "rewards"
+    pretrained = True
     coordinates = True
 
     def __init__(self, weights: str = "auto", act: str = "sample") -> None:

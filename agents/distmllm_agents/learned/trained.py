@@ -47,6 +47,7 @@ class Trained:
     name = "trained"
     batched = True
     knows = "rewards"
+    pretrained = True
 
     def __init__(
         self,

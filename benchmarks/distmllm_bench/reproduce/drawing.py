@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from distmllm_bench import style
-from distmllm_bench.reproduce.evidence import Finding, t_quantile
+from distmllm_bench.reproduce.evidence import Finding
+from distmllm_bench.statistics import t_quantile
 from distmllm_env.equations import Array
 
 Row = Mapping[str, Any]

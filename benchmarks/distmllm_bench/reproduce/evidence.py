@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
+from distmllm_bench.statistics import t_quantile
 from distmllm_env.equations import Array
 
 SURE = 0.99
@@ -132,37 +132,3 @@ def chain(names: Sequence[str], samples: Sequence[Array]) -> tuple[Part, ...]:
         above_zero(f"{names[i]} > {names[i + 1]}", samples[i] - samples[i + 1])
         for i in range(len(names) - 1)
     )
-
-
-@cache
-def t_quantile(freedom: int, level: float) -> float:
-    """Return t with P(|T| <= t) = ``level`` for Student's T, by bisection on its distribution.
-
-    Args:
-        freedom: Degrees of freedom, at least 1.
-        level: In (0, 1).
-    """
-    low, high = 0.0, 1.0
-    while _inside(high, freedom) < level:
-        high *= 2.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _inside(middle, freedom) < level else (low, middle)
-    return (low + high) / 2
-
-
-def _inside(t: float, freedom: int) -> float:
-    """P(|T| <= t), in closed form for whole degrees of freedom (Abramowitz and Stegun 26.7.3-4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    cosine, sine = math.cos(angle), math.sin(angle)
-    if freedom % 2:
-        total, term = 0.0, cosine
-        for k in range(1, freedom // 2 + 1):
-            total += term
-            term *= cosine * cosine * (2 * k) / (2 * k + 1)
-        return 2.0 / math.pi * (angle + sine * total)
-    total, term = 0.0, 1.0
-    for k in range(freedom // 2):
-        total += term
-        term *= cosine * cosine * (2 * k + 1) / (2 * k + 2)
-    return sine * total

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-import distmllm_agents
-import distmllm_env
-from distmllm_bench import metrics
 from distmllm_bench.metrics import optimum
+from distmllm_bench.sweep.identity import (
+    cell_key,
+    module_sources,
+    policy_hash,
+    policy_sources,
+)
 from distmllm_env import Run, Scenario, Status, draw_world, load_policy, play
 from distmllm_env.equations import Array
 from distmllm_env.files import write_atomic
@@ -186,15 +188,12 @@ class Lab:
             return None
 
     def _key(self, scenario: Scenario, contender: Contender) -> str:
-        content = {
-            "scenario": scenario.to_toml(),
-            "policy": contender.policy,
-            "options": dict(contender.options),
-            "seeds": self.seeds,
-            "numpy": np.__version__,
-            "source": source_digest(),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+        sources = policy_sources(contender.policy, contender.options)
+        policy = policy_hash(contender.policy, contender.options, sources)
+        played = [
+            cell_key(scenario, policy, seed, module_sources(__name__).digest) for seed in self.seeds
+        ]
+        return hashlib.sha256(" ".join(played).encode()).hexdigest()[:20]
 
 
 def condense(run: Run, best: Array) -> Curves:
@@ -222,21 +221,3 @@ def condense(run: Run, best: Array) -> Curves:
         rejected=(placed - admitted) / np.maximum(placed, 1),
         exploring=exploring,
     )
-
-
-@cache
-def source_digest() -> str:
-    """Return a hash of the source of worlds and policies: results of other code are not reused."""
-    digest = hashlib.sha256()
-    for package in (distmllm_env, distmllm_agents):
-        hash_folder(Path(str(package.__file__)).parent, digest)
-    for module in (metrics.__file__, __file__):  # what is kept of a run
-        digest.update(Path(module).read_bytes())
-    return digest.hexdigest()
-
-
-def hash_folder(root: Path, digest: Any) -> None:
-    """Feed names and contents of all Python and TOML files below ``root`` to a hashlib object."""
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())

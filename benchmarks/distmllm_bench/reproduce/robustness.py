@@ -20,8 +20,11 @@ from distmllm_bench.reproduce import fig4, fig5, fig6, fig7
 from distmllm_bench.reproduce.claims import CLAIMS
 from distmllm_bench.reproduce.drawing import Panel, Row
 from distmllm_bench.reproduce.evidence import NOT_REPRODUCED, REPRODUCED
-from distmllm_bench.reproduce.lab import Lab, hash_folder, source_digest
+from distmllm_bench.reproduce.lab import Lab
+from distmllm_bench.sweep.identity import module_sources, policy_sources
+from distmllm_bench.sweep.isolation import is_ours
 from distmllm_env.files import write_atomic
+from distmllm_env.registry import policy_names
 
 FIGURES = (fig4, fig5, fig6, fig7)
 
@@ -108,9 +111,7 @@ def robustness(
     """
     from joblib import Parallel, delayed
 
-    digest = hashlib.sha256(f"{source_digest()} {tuple(seeds)}".encode())
-    hash_folder(Path(__file__).parent, digest)  # ranges, readings and verdicts are made here
-    tag = digest.hexdigest()[:12]
+    tag = hashlib.sha256(f"{_sources()} {tuple(seeds)}".encode()).hexdigest()[:12]
     results: dict[int, list[dict[str, Any]]] = {}
     missing = []
     for draw in range(draws):
@@ -139,6 +140,12 @@ def robustness(
 
 def _numbered(draw: int, seeds: Sequence[int]) -> tuple[int, list[dict[str, Any]]]:
     return draw, look(draw, seeds)
+
+
+def _sources() -> str:
+    """Return a hash of all that a look hangs on: ranges, readings and verdicts, and policies."""
+    policies = [policy_sources(name, {}).digest for name in policy_names() if is_ours(name)]
+    return " ".join([module_sources(__name__).digest, *policies])
 
 
 def _read(path: Path) -> list[dict[str, Any]] | None:

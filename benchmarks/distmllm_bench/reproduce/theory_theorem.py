@@ -22,8 +22,9 @@ from distmllm_agents.mapping import Mapping as Solution
 from distmllm_agents.mapping import MappingProblem, solve_exact, solve_sequential
 from distmllm_agents.mapping.problem import OUT, disaggregated
 from distmllm_bench.reproduce.drawing import Panel, Row, spread
-from distmllm_bench.reproduce.evidence import Finding, Part, above_zero, t_quantile
+from distmllm_bench.reproduce.evidence import Finding, Part, above_zero
 from distmllm_bench.reproduce.lab import Contender, Curves, Lab, Setting
+from distmllm_bench.statistics import t_quantile
 from distmllm_env import World, draw_world, equations
 from distmllm_env.equations import Array
 from distmllm_env.policy import make_problem

@@ -1,0 +1,273 @@
+"""Where jobs are played: in this process, in processes of this machine, or on a Ray cluster.
+
+An engine knows nothing of what it plays. It gives each job to ``work`` and yields the results as
+they come. Jobs must not depend on each other, and the same job must give the same result wherever
+and however often it is played: one whose process or machine died is played again.
+
+Close what ``run`` returns when you stop early, so that nothing goes on in the background; an
+exception, Ctrl-C too, closes it only with the help of ``closing``::
+
+    with closing(engine.run(work, jobs)) as results:
+        for index, result in results:
+            ...
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from distmllm_env.errors import require_extra, unknown_name
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+BACKENDS = ("loky", "ray", "serial")
+THREAD_VARIABLES = (
+    "BLIS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+# What every worker process starts with: one job, one thread, and sets in the same order everywhere.
+WORKER_ENVIRONMENT = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONHASHSEED": "0"}
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A job that gave no result: it raised, or the process or machine that had it died.
+
+    Attributes:
+        why: One line: what it raised, or how it died.
+    """
+
+    why: str
+
+
+class Engine(Protocol):
+    """Plays jobs."""
+
+    def run(
+        self, work: Callable[[J], R], jobs: Sequence[J]
+    ) -> Generator[tuple[int, R | Lost], None, None]:
+        """Play all jobs.
+
+        Args:
+            work: A function of a module, since worker processes import it.
+            jobs: What it is called with, one at a time.
+
+        Yields:
+            The index of a job and its result, in any order, each job exactly once.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SerialEngine:
+    """Plays one job after the other in this process, with its threads."""
+
+    def run(
+        self, work: Callable[[J], R], jobs: Sequence[J]
+    ) -> Generator[tuple[int, R | Lost], None, None]:
+        """Play all jobs in their order."""
+        for index, job in enumerate(jobs):
+            yield index, _attempt(work, job)
+
+
+@dataclass(frozen=True)
+class LokyEngine:
+    """Plays jobs in processes of this machine, by the loky executor that comes with joblib.
+
+    When a process dies, nobody can tell which of the jobs handed out killed it. These, and only
+    these, are played again, each in a process of its own; one that kills that too is lost.
+
+    Attributes:
+        processes: How many.
+        ahead: Jobs handed out per process, so that none waits for its next one.
+    """
+
+    processes: int
+    ahead: int = 2
+
+    def run(
+        self, work: Callable[[J], R], jobs: Sequence[J]
+    ) -> Generator[tuple[int, R | Lost], None, None]:
+        """Play all jobs in as many processes."""
+        waiting = deque(enumerate(jobs))
+        while waiting:
+            suspects = yield from self._pool(self.processes, work, waiting)
+            for index, job, _ in suspects:
+                killers = yield from self._pool(1, work, deque([(index, job)]))
+                for _, _, lost in killers:
+                    yield index, lost
+
+    def _pool(
+        self, processes: int, work: Callable[[J], R], waiting: deque[tuple[int, J]]
+    ) -> Generator[tuple[int, R | Lost], None, list[tuple[int, J, Lost]]]:
+        """Play what waits until a process dies; return the jobs that were handed out then."""
+        from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+
+        pool = ProcessPoolExecutor(processes, env=WORKER_ENVIRONMENT)
+        out: dict[Future[R | Lost], tuple[int, J]] = {}
+        suspects: list[tuple[int, J, Lost]] = []
+        try:
+            while out or (waiting and not suspects):
+                while waiting and not suspects and len(out) < self.ahead * processes:
+                    try:
+                        future = pool.submit(_attempt, work, waiting[0][1])
+                    except BrokenProcessPool:  # a process died a moment ago: a new pool goes on
+                        break
+                    out[future] = waiting.popleft()
+                if not out:
+                    break
+                for future in wait(out, return_when=FIRST_COMPLETED).done:
+                    index, job = out.pop(future)
+                    try:
+                        result = future.result()
+                    except BrokenProcessPool as error:
+                        suspects.append((index, job, Lost(_one_line(error))))
+                    except Exception as error:  # what cannot be pickled
+                        yield index, Lost(_one_line(error))
+                    else:
+                        yield index, result
+        finally:
+            pool.shutdown(wait=True, kill_workers=bool(out))
+        return suspects
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Plays each job as a Ray task of one CPU, on this machine or on a cluster.
+
+    A task whose process or node dies is run again elsewhere by Ray, ``retries`` times; then the job
+    is lost. Nodes that join are used at once.
+
+    All nodes of a cluster need the same versions of Python, Ray and this package, and the modules
+    of one's own. These are found in the folder where the program was started and in those of
+    ``PYTHONPATH``, so either the nodes share these folders or the program is started by
+    ``ray job submit --working-dir . -- ...``, with the address ``auto``. Who may connect is a
+    matter of Ray and its variables ``RAY_AUTH_...``.
+
+    Attributes:
+        cpus: CPUs of the Ray instance that is started here; a cluster has its own.
+        address: A running cluster, ``host:port`` or ``auto``. None starts an instance on this
+            machine, which ends with the run.
+        retries: How often a job may die before it is lost.
+        ahead: Tasks handed to Ray per CPU; the rest waits here, not in its scheduler.
+    """
+
+    cpus: int
+    address: str | None = None
+    retries: int = 5
+    ahead: int = 4
+
+    def __post_init__(self) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by the import
+        require_extra("ray", "the backend ray", "ray")
+
+    def run(
+        self, work: Callable[[J], R], jobs: Sequence[J]
+    ) -> Generator[tuple[int, R | Lost], None, None]:
+        """Play all jobs on the nodes that are there."""
+        import ray
+
+        with ExitStack() as stack:
+            ray.init(**self._where(stack), **_HOW, runtime_env={"env_vars": _environment()})
+            stack.callback(ray.shutdown)
+            task: Any = ray.remote(num_cpus=1, max_retries=self.retries)(_attempt)
+            shared, waiting = ray.put(work), iter(enumerate(jobs))
+            out: dict[Any, int] = {}
+            while True:
+                room = self.ahead * int(ray.cluster_resources().get("CPU", 1)) - len(out)
+                for index, job in islice(waiting, max(room, 0)):
+                    out[task.remote(shared, job)] = index
+                if not out:
+                    return
+                done, _ = ray.wait(list(out), timeout=5.0)  # then looks for nodes that joined
+                for reference in done:
+                    yield out.pop(reference), _fetch(reference)
+
+    def _where(self, stack: ExitStack) -> dict[str, Any]:
+        """Return the arguments of ``ray.init`` for a cluster, or for an instance of our own."""
+        if self.address is not None:
+            return {"address": self.address}
+        # A token for this instance alone; otherwise Ray writes one into the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        folder = tempfile.TemporaryDirectory(
+            prefix="ray-",
+            dir="/tmp" if os.name == "posix" else None,  # a socket's path must be short
+            ignore_cleanup_errors=True,
+        )
+        return {
+            "address": "local",
+            "num_cpus": self.cpus,
+            "include_dashboard": False,
+            "object_store_memory": 100_000_000,  # results are small
+            "_temp_dir": stack.enter_context(folder),
+        }
+
+
+# Standard output belongs to results.
+_HOW: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+
+
+def make_engine(backend: str, jobs: int, address: str | None = None) -> Engine:
+    """Return the engine of a name.
+
+    Args:
+        backend: One of ``BACKENDS``.
+        jobs: Jobs at a time; one job of ``loky`` needs no other process. ``serial`` and a cluster
+            do not look at it.
+        address: A Ray cluster.
+
+    Raises:
+        ValueError: Unknown name, fewer than one job, or an address without Ray.
+        MissingExtraError: Ray is not installed.
+    """
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    if jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, not {jobs}")
+    if backend == "ray":
+        return RayEngine(jobs, address)
+    if address is not None:
+        raise ValueError(f"--address is for --backend ray, not {backend}")
+    return SerialEngine() if backend == "serial" or jobs == 1 else LokyEngine(jobs)
+
+
+def _attempt(work: Callable[[J], R], job: J) -> R | Lost:
+    try:
+        return work(job)
+    except (Exception, SystemExit) as error:  # one job must not end the others
+        return Lost(_one_line(error))
+
+
+def _fetch(reference: Any) -> Any:
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return Lost(_one_line(getattr(error, "cause", None) or error))
+
+
+def _environment() -> dict[str, str]:
+    """Return what Ray's workers start with; the folder of the start is put on their path by Ray."""
+    paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    ours = [os.path.abspath(path) for path in paths]
+    return {**WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([*ours, "${PYTHONPATH}"])}
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,132 @@
+"""Playing jobs: the seeds of one policy on one scenario, side by side. Runs on any machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+from distmllm_agents.oracle import Optimum, optimum
+from distmllm_bench.provenance import provenance
+from distmllm_bench.sweep.cells import Cell, Failure, measure
+from distmllm_bench.sweep.identity import cell_key, module_sources
+from distmllm_bench.sweep.isolation import (
+    About,
+    Isolated,
+    PolicyFailedError,
+    Timed,
+    about_policy,
+    error_text,
+    is_ours,
+)
+from distmllm_env import Scenario, draw_world, load_policy, play
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cells that are played as one batch.
+
+    Attributes:
+        scenario: TOML text, so that a job can travel.
+        policy: Name, ``package.module:Class`` or file.
+        parameters: What its class is called with.
+        seeds: One per cell.
+        keys: Name of each cell.
+        seconds: What a run may take if the policy is from outside; None: any time.
+    """
+
+    scenario: str
+    policy: str
+    parameters: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    keys: tuple[str, ...]
+    seconds: float | None = None
+
+
+@cache
+def measured() -> str:
+    """Return the hash of the sources that play and measure."""
+    return module_sources(__name__).digest
+
+
+def play_job(job: Job) -> list[Cell | Failure]:
+    """Play a job; where the batch fails, each of its runs alone, so that one spoils no other.
+
+    Returns:
+        What became of each cell. Nothing that a policy does raises.
+    """
+    rows = _attempt(job, job.seeds, job.keys)
+    if len(job.seeds) > 1 and isinstance(rows[0], Failure):
+        pairs = zip(job.seeds, job.keys, strict=True)
+        rows = [_attempt(job, (seed,), (key,))[0] for seed, key in pairs]
+    return rows
+
+
+def _attempt(job: Job, seeds: tuple[int, ...], keys: tuple[str, ...]) -> list[Cell | Failure]:
+    about = {
+        **provenance(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scenario": Scenario.from_toml(job.scenario).name,
+        "policy": job.policy,
+        "batch": len(seeds),
+    }
+    try:
+        return _played(job, seeds, keys, about)
+    except PolicyFailedError as error:
+        failure = Failure(str(error), error.trace, about)
+    except Exception as error:  # whatever a policy may raise, or the code that plays it
+        failure = Failure(error_text(error), "", about)
+    return [failure] * len(seeds)
+
+
+def _played(
+    job: Job, seeds: tuple[int, ...], keys: tuple[str, ...], about: dict[str, Any]
+) -> list[Cell | Failure]:
+    scenario = Scenario.from_toml(job.scenario)
+    start = time.perf_counter()
+    with _policy(job, len(seeds)) as (declared, policy):
+        for seed, key in zip(seeds, keys, strict=True):
+            if cell_key(scenario, declared.hash, seed, measured()) != key:
+                raise PolicyFailedError(
+                    "the sources or packages here are not those that the sweep was planned with: "
+                    "install the same versions everywhere, and leave the files alone meanwhile."
+                )
+        run = play(scenario, policy, seeds)
+        slots = np.array(policy.times())
+    about["seconds"] = (time.perf_counter() - start) / len(seeds)
+    about["decision_s"] = float(np.median(slots))
+    cells: list[Cell | Failure] = []
+    for b, seed in enumerate(seeds):
+        best = _best(job.scenario, seed)
+        cells.append(measure(run.row(b), best, about))
+    return cells
+
+
+@contextmanager
+def _policy(job: Job, runs: int) -> Iterator[tuple[About, Timed | Isolated]]:
+    """Make the policy of a job, from outside in a process of its own."""
+    if is_ours(job.policy):
+        made = load_policy(job.policy, **job.parameters)
+        yield _declared(job.policy, json.dumps(dict(job.parameters))), Timed(made)
+        return
+    seconds = None if job.seconds is None else job.seconds * runs
+    with Isolated(job.policy, job.parameters, seconds) as policy:
+        yield policy.about, policy
+
+
+@cache
+def _declared(policy: str, parameters: str) -> About:
+    return about_policy(policy, json.loads(parameters))
+
+
+@lru_cache(maxsize=4096)
+def _best(scenario: str, seed: int) -> Optimum:
+    """Return the optimum of a run's world; all policies of a scenario share it."""
+    return optimum(draw_world(Scenario.from_toml(scenario), [seed]))
