@@ -1,11 +1,13 @@
 """Make the pictures of README and the reference copy of the reproduction.
 
-``.venv/bin/python docs/pictures.py`` takes a minute. With ``--robustness`` it also plays the 200
+``.venv/bin/python docs/pictures.py`` takes some minutes. With ``--robustness`` it also plays the 200
 draws of the constants, which takes some minutes more.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -16,9 +18,14 @@ import matplotlib.image
 import distmllm_env
 from distmllm_bench import style
 from distmllm_bench.demo import POLICIES, figure, play_all
+from distmllm_bench.engines import make_engine
+from distmllm_bench.report.run import write_report
 from distmllm_bench.reproduce import fig4, fig5, fig6, fig7
 from distmllm_bench.reproduce.lab import Lab
 from distmllm_bench.reproduce.run import reproduce, robust
+from distmllm_bench.sweep.planning import make_plan
+from distmllm_bench.sweep.run import bench
+from distmllm_bench.sweep.suite import Suite
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reproduced"
@@ -44,6 +51,26 @@ def demo() -> None:
     for scenario in scenarios:
         files = figure(scenario, results[scenario.name])
         (HERE / f"demo-{scenario.name}.png").write_bytes(files["png"])
+
+
+def leaderboard(folder: Path) -> None:
+    """The official leaderboard: ``distmllm bench full --seeds official`` and its report."""
+    plan = make_plan(Suite.load("full"), split="official")
+    bench(plan, folder, make_engine("loky", 2))
+    about = {policy.id: policy.about for policy in plan.policies}
+    rows = []
+    for row in write_report(folder)["leaderboard"]:
+        told = about[row["policy"]]
+        kept = {name: row[name] for name in ("division", "rank", "policy")}
+        kept |= {name: getattr(told, name) for name in ("knows", "pretrained", "coordinates")}
+        numbers = {name: round(row[name], 5) for name in ("score", "low", "high", "of_optimum")}
+        rows.append({**kept, **numbers, "verdict": row["verdict"]})
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    (HERE / "leaderboard.csv").write_text(out.getvalue(), encoding="utf-8")
+    (HERE / "leaderboard.png").write_bytes((folder / "figures" / "leaderboard.png").read_bytes())
 
 
 def figures() -> None:
@@ -97,5 +124,7 @@ if __name__ == "__main__":
     demo()
     figures()
     reference()
+    with tempfile.TemporaryDirectory() as cells:
+        leaderboard(Path(cells))
     if "--robustness" in sys.argv:
         robustness()

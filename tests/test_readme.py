@@ -8,16 +8,27 @@ import csv
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from distmllm_bench.style import title
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
 REFERENCE = README.parent / "docs" / "reproduced"
 CLAIMS = re.compile(r"<!-- claims -->\n(?P<table>.*?)<!-- /claims -->", re.DOTALL)
 LEARNED = re.compile(r"<!-- learned -->\n(?P<table>.*?)<!-- /learned -->", re.DOTALL)
+LEADERBOARD = re.compile(r"<!-- leaderboard -->\n(?P<table>.*?)<!-- /leaderboard -->", re.DOTALL)
+TUTORIAL = re.compile(
+    r"<!-- tutorial -->\n```py\n(?P<code>.*?)```\n.*?```console\n(?P<commands>.*?)```\n\n"
+    r"```text\n(?P<output>.*?)```",
+    re.DOTALL,
+)
 DEMO = re.compile(r"<!-- demo -->\n```text\n(?P<output>.*?)```", re.DOTALL)
 
 
@@ -37,6 +48,41 @@ def demo_output():
 
     with tempfile.TemporaryDirectory() as folder:
         return run_demo(Path(folder), 20, None, SCENARIOS, POLICIES)[0] + "\n"
+
+
+def tutorial_output(folder):
+    """Save the scheduler, give the commands as they stand in README, return what they print."""
+    found = TUTORIAL.search(text())
+    (folder / "mine.py").write_text(found["code"], encoding="utf-8")
+    printed = []
+    for command in found["commands"].strip().splitlines():
+        program, *words = shlex.split(command)
+        assert program == "distmllm"
+        done = subprocess.run(
+            [sys.executable, "-m", "distmllm_bench", *words],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    return "\n".join(printed)
+
+
+def leaderboard_table():
+    """The official leaderboard, from the reference copy of its CSV file."""
+    with (README.parent / "docs" / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    out = ["| division | rank | policy | knows | decides | score | of optimum | |"]
+    out.append("|:--|--:|:--|:--|:--|:--|--:|:--|")
+    for row in rows:
+        score = f"{float(row['score']):.3f} [{float(row['low']):.3f}, {float(row['high']):.3f}]"
+        known = row["knows"].replace("_", ", ")
+        known += ", pretrained" if row["pretrained"] == "True" else ""
+        who = "together" if row["coordinates"] == "True" else "each alone"
+        out.append(
+            f"| {row['division']} | {row['rank']} | {title(row['policy'])} | {known} | {who} "
+            f"| {score} | {float(row['of_optimum']):.1%} | {row['verdict']} |"
+        )
+    return "\n".join(out) + "\n"
 
 
 def learned_table():
@@ -66,6 +112,16 @@ def test_every_python_block_has_its_output_beside_it():
 @pytest.mark.parametrize("block", list(BLOCK.finditer(text())), ids=lambda b: f"at {b.start()}")
 def test_python_block(block):
     assert output_of(block["code"]) == block["output"]
+
+
+def test_the_tutorial(tmp_path):
+    found = TUTORIAL.search(text())
+    assert sum(bool(line.strip()) for line in found["code"].splitlines()) <= 12
+    assert tutorial_output(tmp_path) == found["output"]
+
+
+def test_leaderboard():
+    assert leaderboard_table() == LEADERBOARD.search(text())["table"]
 
 
 def test_demo_output():
@@ -100,4 +156,9 @@ if __name__ == "__main__":
     page = DEMO.sub(lambda b: f"<!-- demo -->\n```text\n{demo_output()}```", page)
     page = CLAIMS.sub(lambda b: f"<!-- claims -->\n{claims_table()}<!-- /claims -->", page)
     page = LEARNED.sub(lambda b: f"<!-- learned -->\n{learned_table()}<!-- /learned -->", page)
+    board = f"<!-- leaderboard -->\n{leaderboard_table()}<!-- /leaderboard -->"
+    page = LEADERBOARD.sub(lambda b: board, page)
+    with tempfile.TemporaryDirectory() as folder:
+        printed = tutorial_output(Path(folder))
+    page = TUTORIAL.sub(lambda b: b[0].replace(b["output"], printed), page)
     README.write_text(page, encoding="utf-8")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,9 @@ import numpy as np
 
 from distmllm_bench import style
 from distmllm_bench.metrics import Scores, optimum
+from distmllm_bench.page import inline_svg, page
 from distmllm_bench.progress import Progress
+from distmllm_bench.provenance import versions_line
 from distmllm_env import Scenario, draw_world, load_policy, play
 from distmllm_env.files import write_atomic
 
@@ -165,17 +165,16 @@ def _spread(x: np.ndarray) -> float:
     return float(x.std(ddof=1)) if len(x) > 1 else 0.0
 
 
-def page(
+def demo_page(
     scenarios: Sequence[Scenario],
     results: dict[str, list[Line]],
     figures: dict[str, dict[str, bytes]],
-    provenance: dict[str, str],
+    facts: dict[str, str],
 ) -> str:
     """Return the report as one HTML page that needs no network."""
-    parts = []
-    for scenario in scenarios:
-        svg = figures[scenario.name]["svg"].decode()
-        svg = svg[svg.index("<svg") :]
+    parts = [_INTRO]
+    for i, scenario in enumerate(scenarios):
+        svg = inline_svg(figures[scenario.name]["svg"], f"s{i}")
         heads = "".join(f"<th>{html.escape(title)}</th>" for _, title, _ in COLUMNS)
         rows = []
         for line in results[scenario.name]:
@@ -187,22 +186,26 @@ def page(
             who = "together" if line.coordinates else "each alone"
             rows.append(
                 f"<tr><th>{html.escape(style.title(line.policy))}</th>{cells}"
-                f"<td>{html.escape(line.knows.replace('_', ', '))}</td><td>{who}</td></tr>"
+                f'<td class="text">{html.escape(line.knows.replace("_", ", "))}</td>'
+                f'<td class="text">{who}</td></tr>'
             )
         parts.append(
-            f"<section><h2>{html.escape(scenario.name)}</h2>"
+            f'<section class="whole"><h2>{html.escape(scenario.name)}</h2>'
             f"<p>{html.escape(scenario.description)}</p>"
-            f'<div class="scroll"><table><thead><tr><th>policy</th>{heads}<th>knows</th>'
-            f"<th>decides</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+            f'<div class="scroll"><table><thead><tr><th>policy</th>{heads}'
+            '<th class="text">knows</th><th class="text">decides</th></tr></thead>'
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
             f'<figure role="img" aria-label="Average profit and cumulative regret on '
             f'{html.escape(scenario.name)}; the table above has the final values">{svg}</figure>'
             "</section>"
         )
-    facts = "".join(
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>"
-        for key, value in provenance.items()
-    )
-    return _PAGE.replace("{{body}}", "".join(parts)).replace("{{facts}}", facts)
+    return page("DistMLLM on the edge market", "".join(parts), facts)
+
+
+_INTRO = """<p>Every provider splits a multimodal request into an encoder task (ENC) and an LLM task
+and places each on an edge worker. Profit is what the providers keep after paying for energy; regret
+is what is lost against the exact optimum on the true means. Mean ± standard deviation over the
+runs; a good part of the spread in profit and regret is that the worlds of the runs differ.</p>"""
 
 
 def run_demo(
@@ -231,15 +234,14 @@ def run_demo(
     provenance = {
         "command": _command(seeds, slots, scenarios, policies),
         "seeds": f"0 to {seeds - 1}; every policy met the same worlds and the same luck",
-        "versions": f"distmllm-env {version('distmllm-env')}, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, OR-Tools {version('ortools')}",
+        "versions": versions_line(),
         "time": f"{took:.1f} s for {seeds * len(policies) * len(chosen)} runs",
     }
     tables = "\n\n".join(text_table(s, results[s.name], seeds) for s in chosen)
     for name, files in figures.items():
         for kind, content in files.items():
             write_atomic(out / "figures" / f"{name}.{kind}", content)
-    write_atomic(out / "report.html", page(chosen, results, figures, provenance))
+    write_atomic(out / "report.html", demo_page(chosen, results, figures, provenance))
     write_atomic(out / "table.txt", tables + "\n")
     numbers = {
         scenario: {
@@ -261,43 +263,3 @@ def _command(
     words += [f"--scenario {s}" for s in scenarios] if tuple(scenarios) != SCENARIOS else []
     words += [f"--policy {p}" for p in policies] if tuple(policies) != POLICIES else []
     return " ".join(words)
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>DistMLLM on the edge market</title>
-<style>
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; color: #1b1f24; background: #fff;
-  font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .3rem; }
-p { margin: .3rem 0 .8rem; max-width: 46rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .28rem .6rem; text-align: right; border-bottom: 1px solid #e3e6ea;
-  white-space: nowrap; }
-th:first-child, td:nth-last-child(-n+2), thead th:nth-last-child(-n+2) { text-align: left; }
-thead th { border-bottom: 2px solid #9aa3ad; } th { font-weight: 600; }
-td span { color: #66707b; } figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; font-size: .9rem;
-  color: #3c444d; }
-dt { font-weight: 600; } dd { margin: 0; }
-@media print { body { max-width: none; padding: 0; } section { break-inside: avoid; } }
-</style>
-</head>
-<body>
-<h1>DistMLLM on the edge market</h1>
-<p>Every provider splits a multimodal request into an encoder task (ENC) and an LLM task and
-places each on an edge worker. Profit is what the providers keep after paying for energy; regret is
-what is lost against the exact optimum on the true means. Mean ± standard deviation over the runs; a
-good part of the spread in profit and regret is that the worlds of the runs differ.</p>
-{{body}}
-<h2>How these numbers were made</h2>
-<dl>{{facts}}</dl>
-</body>
-</html>
-"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 # Okabe and Ito's palette, safe for colour-blind eyes. Dashes differ too, so that print and
@@ -19,6 +20,11 @@ STYLES: dict[str, dict[str, Any]] = {
     "greedy": {"color": "#332288", "linestyle": (0, (2, 1))},
     "ppo": {"color": "#882255", "linestyle": (0, (8, 1, 2, 1))},
 }
+
+# For policies from elsewhere: Tol's muted colours that are not in use above. Five colours and four
+# dashes run side by side, so that neighbours differ in both and twenty policies are all different.
+FURTHER_COLOURS = ("#AA4499", "#117733", "#CC6677", "#999933", "#661100")
+FURTHER_DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1)), (0, (6, 1, 1, 1)))
 
 TITLES = {
     "oracle": "oracle",
@@ -48,6 +54,24 @@ RC: Any = {
 def style(policy: str) -> dict[str, Any]:
     """Return the line style of a policy; one without a style of its own gets a solid grey."""
     return STYLES.get(policy, {"color": "#666666", "linestyle": "-"})
+
+
+def looks(policies: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return a line style for each policy, so that those without one of their own differ, too.
+
+    The same policies in the same order get the same looks.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    further = 0
+    for policy in policies:
+        if policy not in found:
+            found[policy] = style(policy)
+            if policy not in STYLES:
+                colour = FURTHER_COLOURS[further % len(FURTHER_COLOURS)]
+                dash = FURTHER_DASHES[further % len(FURTHER_DASHES)]
+                found[policy] = {"color": colour, "linestyle": dash}
+                further += 1
+    return found
 
 
 def title(policy: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class PlannedMarket:
     id: str
     toml: str
 
-    @property
+    @cached_property
     def scenario(self) -> Scenario:
         """The scenario itself."""
         return Scenario.from_toml(self.toml)

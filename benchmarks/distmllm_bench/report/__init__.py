@@ -1,0 +1,1 @@
+"""``distmllm report``: what a sweep says, as a page, a text, tables and figures."""
