@@ -1,7 +1,7 @@
 """Make the pictures of README and the reference copy of the reproduction.
 
-``.venv/bin/python docs/pictures.py`` takes some minutes. With ``--robustness`` it also plays the 200
-draws of the constants, which takes some minutes more.
+``.venv/bin/python docs/pictures.py`` takes some minutes. With ``--robustness`` it also plays the
+200 draws of the constants, which takes some minutes more.
 """
 
 from __future__ import annotations

@@ -299,13 +299,16 @@ def view(
     files: Annotated[list[Path], typer.Argument(help="A recorded run (.npz), or two.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Page to write.")] = Path("run.html"),
     row: Annotated[int, typer.Option(min=0, help="Which run of a batch.")] = 0,
+    slots: Annotated[
+        str | None, typer.Option(help="Only these, as FIRST-LAST, from 1: for long runs.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn one recorded run, or two side by side, into a page to step through."""
     from distmllm_bench.viewing import view_files
 
     with usage_errors():
-        result = view_files(files, out, row)
+        result = view_files(files, out, row, None if slots is None else _first_last(slots))
     print(json.dumps(result, indent=2) if as_json else f"page: {out}")
 
 
@@ -484,6 +487,13 @@ def _key_value(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()  # a bare word, e.g. market.overload=share
+
+
+def _first_last(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    if not (dash and first.strip().isdecimal() and last.strip().isdecimal()):
+        raise ValueError(f"--slots {text!r} is not allowed: FIRST-LAST, e.g. 1-500.")
+    return int(first), int(last)
 
 
 def main() -> None:

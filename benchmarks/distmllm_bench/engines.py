@@ -14,34 +14,31 @@ exception, Ctrl-C too, closes it only with the help of ``closing``::
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import signal
 import tempfile
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from distmllm_bench.provenance import THREADS
 from distmllm_env.errors import require_extra, unknown_name
 
 J = TypeVar("J")
 R = TypeVar("R")
 
 BACKENDS = ("loky", "ray", "serial")
-THREAD_VARIABLES = (
-    "BLIS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 # What every worker process starts with: one job, one thread, and sets in the same order everywhere.
-WORKER_ENVIRONMENT = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONHASHSEED": "0"}
+WORKER_ENVIRONMENT = {**dict.fromkeys(THREADS, "1"), "PYTHONHASHSEED": "0"}
 
 
 @dataclass(frozen=True)
@@ -94,11 +91,9 @@ class LokyEngine:
 
     Attributes:
         processes: How many.
-        ahead: Jobs handed out per process, so that none waits for its next one.
     """
 
     processes: int
-    ahead: int = 2
 
     def run(
         self, work: Callable[[J], R], jobs: Sequence[J]
@@ -106,44 +101,80 @@ class LokyEngine:
         """Play all jobs in as many processes."""
         waiting = deque(enumerate(jobs))
         while waiting:
-            suspects = yield from self._pool(self.processes, work, waiting)
+            suspects = yield from _pool(self.processes, work, waiting)
             for index, job, _ in suspects:
-                killers = yield from self._pool(1, work, deque([(index, job)]))
-                for _, _, lost in killers:
-                    yield index, lost
+                alone = deque([(index, job)])
+                while alone:
+                    for _, _, lost in (yield from _pool(1, work, alone)):
+                        yield index, lost
 
-    def _pool(
-        self, processes: int, work: Callable[[J], R], waiting: deque[tuple[int, J]]
-    ) -> Generator[tuple[int, R | Lost], None, list[tuple[int, J, Lost]]]:
-        """Play what waits until a process dies; return the jobs that were handed out then."""
-        from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
-        pool = ProcessPoolExecutor(processes, env=WORKER_ENVIRONMENT)
-        out: dict[Future[R | Lost], tuple[int, J]] = {}
-        suspects: list[tuple[int, J, Lost]] = []
-        try:
-            while out or (waiting and not suspects):
-                while waiting and not suspects and len(out) < self.ahead * processes:
+def _pool(
+    processes: int, work: Callable[[J], R], waiting: deque[tuple[int, J]]
+) -> Generator[tuple[int, R | Lost], None, list[tuple[int, J, Lost]]]:
+    """Play what waits until a process dies; return the jobs that were handed out then."""
+    from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(
+        processes,
+        timeout=300.0,  # of idleness, for the case that this process is killed
+        env=WORKER_ENVIRONMENT,
+        initializer=signal.signal,  # Ctrl-C is for this process, which then ends the others
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    out: dict[Future[R | Lost], tuple[int, J]] = {}
+    done: SimpleQueue[Future[R | Lost]] = SimpleQueue()
+    suspects: list[tuple[int, J, Lost]] = []
+    stopped, broken = True, False
+    try:
+        while out or (waiting and not broken):
+            # One job each and one to go on with; more do not fit into loky's own queue.
+            while waiting and not broken and len(out) < 2 * processes:
+                with _uninterrupted():
                     try:
                         future = pool.submit(_attempt, work, waiting[0][1])
-                    except BrokenProcessPool:  # a process died a moment ago: a new pool goes on
-                        break
-                    out[future] = waiting.popleft()
-                if not out:
-                    break
-                for future in wait(out, return_when=FIRST_COMPLETED).done:
-                    index, job = out.pop(future)
-                    try:
-                        result = future.result()
-                    except BrokenProcessPool as error:
-                        suspects.append((index, job, Lost(_one_line(error))))
-                    except Exception as error:  # what cannot be pickled
-                        yield index, Lost(_one_line(error))
+                    except BrokenProcessPool:
+                        broken = True
                     else:
-                        yield index, result
-        finally:
-            pool.shutdown(wait=True, kill_workers=bool(out))
-        return suspects
+                        out[future] = waiting.popleft()
+                        future.add_done_callback(done.put)
+            if out:
+                index, job = out.pop(future := done.get())
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    broken = True
+                    suspects.append((index, job, Lost(_one_line(error))))
+                except Exception as error:  # what cannot be pickled
+                    yield index, Lost(_one_line(error))
+                else:
+                    yield index, result
+        stopped = False
+    finally:
+        with _uninterrupted():
+            # loky stumbles over a job not yet in its queue when it is told to kill.
+            until = time.monotonic() + 1.0
+            while any(not (f.running() or f.done()) for f in out) and time.monotonic() < until:
+                time.sleep(0.001)
+            pool.shutdown(wait=True, kill_workers=stopped)
+    return suspects
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C back until the end of the block: it could leave locks behind that loky needs."""
+    kept: list[object] = []
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, lambda *_: kept.append(None))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if kept:
+            raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -163,14 +194,12 @@ class RayEngine:
         cpus: CPUs of the Ray instance that is started here; a cluster has its own.
         address: A running cluster, ``host:port`` or ``auto``. None starts an instance on this
             machine, which ends with the run.
-        retries: How often a job may die before it is lost.
-        ahead: Tasks handed to Ray per CPU; the rest waits here, not in its scheduler.
+        retries: How often a job may be played again.
     """
 
     cpus: int
     address: str | None = None
     retries: int = 5
-    ahead: int = 4
 
     def __post_init__(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by the import
@@ -183,14 +212,23 @@ class RayEngine:
         import ray
 
         with ExitStack() as stack:
-            ray.init(**self._where(stack), **_HOW, runtime_env={"env_vars": _environment()})
+            # Standard output belongs to results, and Ray would tell there of each task that dies.
+            stack.callback(setattr, ray._private.worker, "_worker_logs_enabled", True)
+            ray._private.worker._worker_logs_enabled = False
+            ray.init(
+                **self._where(stack),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": _environment()},
+            )
             stack.callback(ray.shutdown)
             task: Any = ray.remote(num_cpus=1, max_retries=self.retries)(_attempt)
             shared, waiting = ray.put(work), iter(enumerate(jobs))
             out: dict[Any, int] = {}
             while True:
-                room = self.ahead * int(ray.cluster_resources().get("CPU", 1)) - len(out)
-                for index, job in islice(waiting, max(room, 0)):
+                # Enough for each CPU to go on with; the rest waits here, not in Ray's scheduler.
+                most = 4 * max(1, int(ray.cluster_resources().get("CPU", 0)))
+                for index, job in islice(waiting, max(0, most - len(out))):
                     out[task.remote(shared, job)] = index
                 if not out:
                     return
@@ -218,10 +256,6 @@ class RayEngine:
         }
 
 
-# Standard output belongs to results.
-_HOW: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-
-
 def make_engine(backend: str, jobs: int, address: str | None = None) -> Engine:
     """Return the engine of a name.
 
@@ -242,7 +276,7 @@ def make_engine(backend: str, jobs: int, address: str | None = None) -> Engine:
     if backend == "ray":
         return RayEngine(jobs, address)
     if address is not None:
-        raise ValueError(f"--address is for --backend ray, not {backend}")
+        raise ValueError(f"--ray-address is for --backend ray, not {backend}")
     return SerialEngine() if backend == "serial" or jobs == 1 else LokyEngine(jobs)
 
 

@@ -16,14 +16,13 @@ import numpy as np
 from distmllm_agents.oracle import Optimum, optimum
 from distmllm_bench.provenance import provenance
 from distmllm_bench.sweep.cells import Cell, Failure, measure
+from distmllm_bench.sweep.child import OutsideError, error_text
 from distmllm_bench.sweep.identity import cell_key, module_sources
 from distmllm_bench.sweep.isolation import (
     About,
     Isolated,
-    PolicyFailedError,
     Timed,
     about_policy,
-    error_text,
     is_ours,
 )
 from distmllm_env import Scenario, draw_world, load_policy, play
@@ -79,7 +78,7 @@ def _attempt(job: Job, seeds: tuple[int, ...], keys: tuple[str, ...]) -> list[Ce
     }
     try:
         return _played(job, seeds, keys, about)
-    except PolicyFailedError as error:
+    except OutsideError as error:
         failure = Failure(str(error), error.trace, about)
     except Exception as error:  # whatever a policy may raise, or the code that plays it
         failure = Failure(error_text(error), "", about)
@@ -94,7 +93,7 @@ def _played(
     with _policy(job, len(seeds)) as (declared, policy):
         for seed, key in zip(seeds, keys, strict=True):
             if cell_key(scenario, declared.hash, seed, measured()) != key:
-                raise PolicyFailedError(
+                raise OutsideError(
                     "the sources or packages here are not those that the sweep was planned with: "
                     "install the same versions everywhere, and leave the files alone meanwhile."
                 )

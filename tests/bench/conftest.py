@@ -1,0 +1,236 @@
+"""A real Ray cluster for the tests: two nodes on this machine, one cluster for all xdist workers.
+
+The first worker that asks starts it, and stops it when its tests are done; meanwhile others use it
+in turns. The processes of a node are those of one session in the sense of setsid(2), by which they
+are found and killed. Nothing else of Ray on this machine is touched.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+START_S = 90.0
+
+
+@pytest.fixture(scope="session")
+def ray_env() -> Iterator[None]:
+    """Ray with a token of this test run, which nobody else knows; nothing goes into ~/.ray."""
+    with pytest.MonkeyPatch.context() as patch:
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(16)
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", run)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _ray_clusters(
+    ray_env: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["RayCluster"]:
+    if find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    if sys.platform != "linux":
+        pytest.skip("the processes of a node are found in /proc")
+    folder = tmp_path_factory.getbasetemp()
+    cluster = RayCluster(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    yield cluster
+    with cluster.mine():
+        cluster.stop_if_started_here()
+
+
+@pytest.fixture
+def ray_cluster(_ray_clusters: "RayCluster") -> Iterator["RayCluster"]:
+    """The cluster, with both nodes alive; no other xdist worker has it at the same time."""
+    with _ray_clusters.mine():
+        try:
+            _ray_clusters.start()
+        except ClusterError as error:
+            pytest.skip(f"no Ray cluster on this machine: {error}")
+        yield _ray_clusters
+
+
+class ClusterError(RuntimeError):
+    """It does not start."""
+
+
+class RayCluster:
+    """Two nodes with one CPU each.
+
+    Attributes:
+        head: Session of the processes of the first node, what ``os.getsid(0)`` says in a job there.
+        second: The same of the second node; 0 while it is dead.
+    """
+
+    def __init__(self, shared: Path) -> None:
+        self._note = shared / "ray-cluster.json"  # what the xdist workers know of the one cluster
+        self._lock = shared / "ray-cluster.lock"
+        self._started_here = False
+        self.head = self.second = self._port = self._starts = 0
+        self._folder = ""
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @contextmanager
+    def mine(self) -> Iterator[None]:
+        """Wait until nobody else uses the cluster, and keep the others away."""
+        with self._lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            note = json.loads(self._note.read_text()) if self._note.exists() else {}
+            self.head, self.second = note.get("head", 0), note.get("second", 0)
+            self._port, self._starts = note.get("port", 0), note.get("starts", 0)
+            self._folder = note.get("folder", "")
+            yield
+
+    def start(self) -> None:
+        """Start the nodes that are not alive."""
+        if not living(self.head):
+            self.stop()
+            self._start_head()
+        if not living(self.second):
+            self.start_second()
+
+    def _start_head(self) -> None:
+        self._started_here = True
+        # /tmp: the path of a socket has at most 107 characters.
+        self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        self._port, client, dashboard = free_ports(3)
+        self.head = self._node(
+            "head",
+            "--head",
+            f"--port={self._port}",
+            f"--ray-client-server-port={client}",
+            f"--dashboard-port={dashboard}",
+            "--include-dashboard=false",
+            "--disable-usage-stats",
+            f"--temp-dir={self._folder}",
+        )
+        self._write()
+        self._wait_for("head", self.head)
+
+    def start_second(self) -> None:
+        """Start the second node, and wait until it has joined."""
+        assert not living(self.second)
+        self._starts += 1
+        name = f"second-{self._starts}"
+        self.second = self._node(name, f"--address={self.address}")
+        self._write()
+        self._wait_for(name, self.second)
+
+    def kill_second(self) -> None:
+        """Kill all processes of the second node at once, as a power cut does."""
+        end(self.second)
+        self.second = 0
+        self._write()
+
+    def stop(self) -> None:
+        """Kill both nodes and remove their files."""
+        end(self.second)
+        end(self.head)
+        self.head = self.second = 0
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = ""
+        self._note.unlink(missing_ok=True)
+
+    def stop_if_started_here(self) -> None:
+        if self._started_here:
+            self.stop()
+
+    def _node(self, name: str, *options: str) -> int:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        command += [f"--node-name={name}", "--num-cpus=1", "--include-log-monitor=false"]
+        # Not in /dev/shm, which is small in a container.
+        command += ["--object-store-memory=100000000", f"--plasma-directory={self._folder}"]
+        log = str(self._log(name))
+        # As on another machine, a node is not started in the folder of the program.
+        return os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", 'cd "$0" && exec "$@"', self._folder, *command],
+            dict(os.environ),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+
+    def _log(self, name: str) -> Path:
+        return Path(self._folder) / f"{name}.log"
+
+    def _write(self) -> None:
+        note = {"head": self.head, "second": self.second, "folder": self._folder}
+        note |= {"port": self._port, "starts": self._starts}
+        self._note.write_text(json.dumps(note))
+
+    def _wait_for(self, name: str, session: int) -> None:
+        until = time.monotonic() + START_S
+        while not self._has(name):
+            if not living(session) or time.monotonic() > until:
+                log = self._log(name).read_text()
+                self.stop()
+                raise ClusterError(f"{name} did not start\n{log}")
+            time.sleep(0.1)
+
+    def _has(self, name: str) -> bool:
+        import ray
+
+        connected = ray.is_initialized()
+        try:
+            if not connected:
+                with socket.create_connection(("127.0.0.1", self._port)):
+                    pass
+                ray.init(self.address, log_to_driver=False, logging_level="ERROR")
+            return any(node["Alive"] and node["NodeName"] == name for node in ray.nodes())
+        except (ConnectionError, RuntimeError):
+            return False
+        finally:
+            if not connected:
+                ray.shutdown()
+
+
+def living(session: int) -> list[int]:
+    """Return the processes of a session, without those that are dead and not yet collected."""
+    pids = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it just ended
+            state, _, _, its = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(its) == session and state != "Z":
+                pids.append(int(stat.parent.name))
+    return pids if session else []
+
+
+def end(session: int) -> None:
+    """Kill the processes of a session and wait until they are gone."""
+    assert session != os.getsid(0)
+    while pids := living(session):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    if session:
+        with suppress(ChildProcessError):  # the child of another xdist worker
+            os.waitpid(session, 0)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
