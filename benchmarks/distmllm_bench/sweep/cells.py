@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,6 +144,9 @@ class Store:
             OSError: It cannot be written; what was there stays.
         """
         done, failed = self._paths(key)
+        for path in (done, failed):
+            if path.is_dir():  # not ours: put out of the way
+                path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
         if isinstance(result, Failure):
             content = {"error": result.error, "trace": result.trace, "about": dict(result.about)}
             write_atomic(failed, json.dumps({"key": key, **content}, indent=1) + "\n")
@@ -161,14 +165,17 @@ class Store:
         done, failed = self._paths(key)
         if done.exists():
             curves, text, _ = archive.read_archive(done, archive.CELL)
-            if text.get("key") != key or {*text.get("scores", ())} != {*SCORES}:
+            kept = {*text.get("scores", ())} == {*SCORES} and "about" in text
+            if text.get("key") != key or not kept:
                 raise ValueError(f"{done} is not the cell {key}: it was renamed or edited.")
             return Cell(text["scores"], curves, text["about"])
         if failed.exists():
             try:
                 text = json.loads(failed.read_text("utf-8"))
+                if text["key"] != key:
+                    raise ValueError("it was renamed")
                 return Failure(str(text["error"]), str(text["trace"]), dict(text["about"]))
-            except (ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{failed} is not a record of a failure: {error!r}.") from error
         return None
 

@@ -26,7 +26,7 @@ from typing import Any
 from distmllm_env import Scenario
 from distmllm_env.registry import policy_target
 
-_DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 
 FORMAT = 1
 """Goes up when files of cells hold something else than before."""
@@ -71,9 +71,9 @@ def policy_sources(spec: str, parameters: Mapping[str, Any], named: Sequence[str
         if not file.is_file():
             raise ValueError(f"policy file {spec!r} does not exist.")
         files["policy file"] = _file_hash(file)
-    for key, value in parameters.items():
-        if isinstance(value, str) and Path(value).is_file():
-            files[f"parameter {key}"] = _file_hash(Path(value))
+    for name in _texts(parameters):
+        if _is_file(name):
+            files[f"parameter {name}"] = _file_hash(Path(name))
     where = _locate(module)
     for relative in named:
         path = Path() / relative if where is None else where.parent / relative
@@ -102,7 +102,7 @@ def module_sources(module: str) -> Sources:
             continue
         seen.add(name)
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top == "__future__":
+        if _standard(top):
             continue
         if top not in own and _published(top):
             packages |= _versions(top)
@@ -132,7 +132,7 @@ def cell_key(scenario: Scenario, policy: str, seed: int, measured: str) -> str:
         measured: Hash of the sources that play and measure.
     """
     devices = scenario.testbed.workers if scenario.testbed is not None else ()
-    profiles = {w.device: _file_hash(Path(w.device)) for w in devices if Path(w.device).is_file()}
+    profiles = {w.device: _file_hash(Path(w.device)) for w in devices if _is_file(w.device)}
     return _hash([FORMAT, scenario.to_toml(), profiles, policy, seed, measured])[:32]
 
 
@@ -163,17 +163,57 @@ def _imports(module: str, path: Path) -> Iterator[str]:
                 source = ".".join([*base, *filter(None, [source])])
             yield source
             yield from (f"{source}.{alias.name}" for alias in node.names)  # perhaps modules
-        elif isinstance(node, ast.Constant) and _names_module(node.value):
-            yield str(node.value)
+            if any(alias.name == "*" for alias in node.names):
+                yield from _modules_in(source)  # those of its __all__ are loaded
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = package + node.value if node.value.startswith(".") else node.value
+            if _names_module(name):
+                yield name
 
 
-def _names_module(value: object) -> bool:
-    """Whether a constant is the dotted name of a module, for importlib perhaps."""
-    return (
-        isinstance(value, str)
-        and _DOTTED.fullmatch(value) is not None
-        and _locate(value) is not None
-    )
+def _names_module(value: str) -> bool:
+    """Whether a text is the name of a module, for importlib perhaps.
+
+    A word without a dot counts only if it names a file that no published package holds.
+    """
+    if _NAME.fullmatch(value) is None or _locate(value) is None:
+        return False
+    return "." in value or not (_standard(value) or _published(value))
+
+
+def _modules_in(package: str) -> Iterator[str]:
+    path = _locate(package)
+    if path is not None and path.name == "__init__.py":
+        yield from (f"{package}.{found.stem}" for found in sorted(path.parent.glob("*.py")))
+        yield from (f"{package}.{found.parent.name}" for found in path.parent.glob("*/__init__.py"))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts in a value of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long, or not a name that a file can have
+        return False
+
+
+@cache
+def _standard(top: str) -> bool:
+    """Whether a module comes with Python; one's own file may have the name of one that does."""
+    if top not in sys.stdlib_module_names:
+        return False
+    path = _locate(top)
+    return path is None or Path(sysconfig.get_path("stdlib")).resolve() in path.resolve().parents
 
 
 @cache
@@ -208,7 +248,8 @@ def _data_files(package: Path) -> Iterator[Path]:
     """Yield what lies in a package beside Python files; packages inside it have their own."""
     for path in sorted(package.iterdir()):
         if path.is_dir():
-            if path.name != "__pycache__" and not (path / "__init__.py").exists():
+            hidden = path.name.startswith(".") or path.name == "__pycache__"
+            if not hidden and not (path / "__init__.py").exists():
                 yield from _data_files(path)
         elif path.suffix not in (".py", ".pyc") and not path.name.startswith("."):
             yield path

@@ -126,7 +126,7 @@ class Suite:
         """
         found: dict[str, Scenario] = {}
         for market in self.scenarios:
-            scenario = Scenario.load(market.scenario, market.set, slots=self.slots)
+            scenario = Scenario.load(market.scenario, _dotted(market.set), slots=self.slots)
             _add(found, "scenario", market.id or scenario.name, scenario)
         return found
 
@@ -138,7 +138,13 @@ class Suite:
         """
         found: dict[str, Entrant] = {}
         for entrant in self.policies:
-            _add(found, "policy", entrant.id or entrant.policy, entrant)
+            name = entrant.id or entrant.policy
+            if name in REFERENCES and (entrant.policy != name or entrant.parameters):
+                raise ValueError(
+                    f"policy id {name!r} is not allowed for {entrant.policy!r}: it names an end of "
+                    f"the scale."
+                )
+            _add(found, "policy", name, entrant)
         for spec in (*more, *REFERENCES):
             if spec not in found:
                 found[spec] = Entrant(spec)
@@ -190,6 +196,20 @@ def _entry(cls: type, name: str, table: str, value: Any, where: str) -> dict[str
     except (TypeError, ValueError) as error:  # dates and times, inf and nan
         raise ValueError(f"{where}.{table}: {error}; JSON values are allowed.") from error
     return dict(value)
+
+
+def _dotted(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested keys as dotted ones: TOML reads ``noise.std = 0.5`` as a table in a table.
+
+    A table with a ``kind`` is a distribution, and so a value.
+    """
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping) and "kind" not in value:
+            found |= _dotted(value, f"{path}{key}.")
+        else:
+            found[path + key] = value
+    return found
 
 
 def _add(found: dict[str, Any], kind: str, key: str, value: Any) -> None:
