@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format clean rllib
+.PHONY: demo test lint format clean rllib assignments notebooks
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -22,6 +22,15 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Student and instructor versions; `make assignments SALT=word` makes other hidden tests.
+SALT ?= SEED-SALT
+assignments: $(VENV)/.teach
+	$(BIN)/distmllm assignments notebooks/assignments/a[0-9]*.py --out runs/assignments --seed-salt $(SALT)
+
+# Runs the notebooks and keeps what they print and draw beside their sources.
+notebooks: $(VENV)/.teach
+	$(BIN)/python notebooks/execute.py
 
 # One iteration of RLlib's PPO, apart from the tests: Ray pins a Gymnasium of its own.
 RLLIB := .venv-rllib
@@ -46,6 +55,10 @@ $(VENV)/.core: $(SOURCES) | $(BIN)/python
 	$(INSTALL) -e .
 	touch $@
 
+$(VENV)/.teach: $(SOURCES) | $(BIN)/python
+	$(INSTALL) -e ".[rl,fast,teach]"
+	touch $@ $(VENV)/.core
+
 $(VENV)/.dev: $(SOURCES) | $(BIN)/python
 	$(INSTALL) -e ".[dev]"
-	touch $@ $(VENV)/.core
+	touch $@ $(VENV)/.core $(VENV)/.teach

@@ -13,6 +13,10 @@ from distmllm_bench.sweep.results import Results
 STATES: tuple[State, ...] = get_args(State)
 
 
+SPANS = 4
+"""Most spans of seeds that are written out."""
+
+
 @dataclass(frozen=True)
 class Undone:
     """Cells of one policy on one scenario that are undone for the same reason.
@@ -54,16 +58,18 @@ def counted(found: dict[State, int]) -> str:
 
 
 def ranges(seeds: Sequence[int]) -> str:
-    """Return seeds in words, neighbours as a range: ``0 to 3, 7``."""
+    """Return seeds in words, neighbours as a range: ``0 to 3, 7``; of many only the first."""
     spans: list[list[int]] = []
     for seed in sorted(seeds):
         if spans and seed == spans[-1][-1] + 1:
             spans[-1] = [spans[-1][0], seed]
         else:
             spans.append([seed])
-    return ", ".join(
+    words = [
         f"{span[0]}"
         if len(span) == 1
         else f"{span[0]}{' to ' if span[1] - span[0] > 1 else ', '}{span[1]}"
-        for span in spans
-    )
+        for span in spans[: SPANS if len(spans) > SPANS + 1 else None]
+    ]
+    more = len(spans) - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")

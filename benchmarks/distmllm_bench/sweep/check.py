@@ -13,7 +13,7 @@ from distmllm_bench.engines import Engine, Lost
 from distmllm_bench.progress import Progress
 from distmllm_bench.sweep.cells import Cell, Failure
 from distmllm_bench.sweep.planning import PlannedCell
-from distmllm_bench.sweep.playing import Job, play_job
+from distmllm_bench.sweep.playing import play_job
 from distmllm_bench.sweep.results import Results
 
 
@@ -48,9 +48,7 @@ def check(
     jobs = []
     for cell in chosen:
         policy, market = results.policies[cell.policy], results.markets[cell.market]
-        jobs.append(
-            Job(market.toml, policy.spec, policy.parameters, (cell.seed,), (cell.key,), seconds)
-        )
+        jobs.append(policy.job(market, (cell.seed,), (cell.key,), seconds))
     differences: dict[int, str] = {}
     with (
         Progress(len(jobs), "cell") as progress,

@@ -33,11 +33,12 @@ class OutsideError(Exception):
 
     Attributes:
         trace: Where it happened, if it raised.
+        late: Whether it was stopped because it took too long.
     """
 
-    def __init__(self, message: str, trace: str = "") -> None:
+    def __init__(self, message: str, trace: str = "", late: bool = False) -> None:
         super().__init__(message)
-        self.trace = trace
+        self.trace, self.late = trace, late
 
 
 class Child:
@@ -55,7 +56,7 @@ class Child:
     def __init__(
         self, module: str, seconds: float | None = None, folder: Path | None = None
     ) -> None:
-        self._seconds, self._late = seconds, False
+        self._late = False
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -75,8 +76,16 @@ class Child:
             )
         self.pid = self._process.pid
         self._connection = Connection(ours.detach())
-        self._timer = threading.Timer(seconds or 0.0, self._stop)
+        self._timer: threading.Timer | None = None
+        self.allow(seconds)
+
+    def allow(self, seconds: float | None) -> None:
+        """Set how long it may live from now on; None: for ever."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._seconds, self._timer = seconds, None
         if seconds is not None:
+            self._timer = threading.Timer(seconds, self._stop)
             self._timer.daemon = True
             self._timer.start()
 
@@ -112,9 +121,14 @@ class Child:
             raise OutsideError(str(failed), str(head.get("trace", "")))
         return head, body
 
+    @property
+    def dead(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def close(self) -> None:
         """Stop the process."""
-        self._timer.cancel()
+        self.allow(None)
         self._process.kill()
         self._process.wait()
         self._connection.close()
@@ -137,7 +151,8 @@ class Child:
     def _death(self) -> OutsideError:
         self._process.wait()
         if self._late:
-            return OutsideError(f"it took longer than {self._seconds:g} s and was stopped.")
+            why = f"it took longer than {self._seconds:g} s and was stopped."
+            return OutsideError(why, late=True)
         code = self._process.returncode
         if code < 0:
             return OutsideError(f"its process was killed by {signal.Signals(-code).name}.")

@@ -48,12 +48,25 @@ class PlannedPolicy:
         spec: Name, ``package.module:Class`` or file.
         parameters: What its class is called with.
         about: What it declares, and its sources.
+        folder: See :class:`.Job`.
     """
 
     id: str
     spec: str
     parameters: dict[str, Any]
     about: About
+    folder: str | None = None
+
+    def job(
+        self,
+        market: PlannedMarket,
+        seeds: tuple[int, ...],
+        keys: tuple[str, ...],
+        seconds: float | None,
+    ) -> Job:
+        """Return the job that plays some of its cells."""
+        about = (self.id, self.spec, self.parameters)
+        return Job(market.toml, *about, seeds, keys, seconds, self.folder)
 
 
 @dataclass(frozen=True)
@@ -121,9 +134,7 @@ class Plan:
                 groups += [rest[i : i + batch] for i in range(0, len(rest), batch)]
                 for group in groups:
                     seeds, keys = zip(*((cell.seed, cell.key) for cell in group), strict=True)
-                    jobs.append(
-                        Job(market.toml, policy.spec, policy.parameters, seeds, keys, seconds)
-                    )
+                    jobs.append(policy.job(market, seeds, keys, seconds))
         return jobs
 
     def write(self, folder: Path) -> None:
@@ -184,7 +195,7 @@ def make_plan(
     """
     if division not in ("closed", "open"):
         raise unknown_name("division", division, ("closed", "open"))
-    markets = suite.markets()
+    suite.markets()  # wrong scenarios are told before policies are loaded
     policies = []
     for name, entrant in suite.entrants(tuple(more)).items():
         about = about_policy(entrant.policy, entrant.parameters)
@@ -195,6 +206,19 @@ def make_plan(
                 f"latency and energy, and have learned nothing before. Leave out --division."
             )
         policies.append(PlannedPolicy(name, entrant.policy, dict(entrant.parameters), about))
+    return lay_out(suite, policies, split=split, salt=salt, command=command)
+
+
+def lay_out(
+    suite: Suite,
+    policies: Sequence[PlannedPolicy],
+    *,
+    split: str | None = None,
+    salt: str | None = None,
+    command: str = "",
+) -> Plan:
+    """Lay out the cells of a suite for policies that are known; arguments as above."""
+    markets = suite.markets()
     seeds = run_seeds(suite.runs, split or suite.seeds, salt)
     cells = [
         PlannedCell(

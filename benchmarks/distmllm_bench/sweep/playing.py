@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,19 +35,23 @@ class Job:
 
     Attributes:
         scenario: TOML text, so that a job can travel.
+        name: Of the policy in tables.
         policy: Name, ``package.module:Class`` or file.
         parameters: What its class is called with.
         seeds: One per cell.
         keys: Name of each cell.
         seconds: What a run may take if the policy is from outside; None: any time.
+        folder: That of somebody's submission, to which its process is kept; None: no submission.
     """
 
     scenario: str
+    name: str
     policy: str
     parameters: Mapping[str, Any]
     seeds: tuple[int, ...]
     keys: tuple[str, ...]
     seconds: float | None = None
+    folder: str | None = None
 
 
 @cache
@@ -58,31 +63,34 @@ def measured() -> str:
 def play_job(job: Job) -> list[Cell | Failure]:
     """Play a job; where the batch fails, each of its runs alone, so that one spoils no other.
 
+    A batch that took too long is not played again: its runs would take too long once more.
+
     Returns:
         What became of each cell. Nothing that a policy does raises.
     """
-    rows = _attempt(job, job.seeds, job.keys)
-    if len(job.seeds) > 1 and isinstance(rows[0], Failure):
+    rows, late = _attempt(job, job.seeds, job.keys)
+    if len(job.seeds) > 1 and isinstance(rows[0], Failure) and not late:
         pairs = zip(job.seeds, job.keys, strict=True)
-        rows = [_attempt(job, (seed,), (key,))[0] for seed, key in pairs]
+        rows = [_attempt(job, (seed,), (key,))[0][0] for seed, key in pairs]
     return rows
 
 
-def _attempt(job: Job, seeds: tuple[int, ...], keys: tuple[str, ...]) -> list[Cell | Failure]:
+def _attempt(
+    job: Job, seeds: tuple[int, ...], keys: tuple[str, ...]
+) -> tuple[list[Cell | Failure], bool]:
     about = {
         **provenance(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "scenario": Scenario.from_toml(job.scenario).name,
-        "policy": job.policy,
+        "policy": job.name,
         "batch": len(seeds),
     }
     try:
-        return _played(job, seeds, keys, about)
+        return _played(job, seeds, keys, about), False
     except OutsideError as error:
-        failure = Failure(str(error), error.trace, about)
+        return [Failure(str(error), error.trace, about)] * len(seeds), error.late
     except Exception as error:  # whatever a policy may raise, or the code that plays it
-        failure = Failure(error_text(error), "", about)
-    return [failure] * len(seeds)
+        return [Failure(error_text(error), "", about)] * len(seeds), False
 
 
 def _played(
@@ -111,12 +119,13 @@ def _played(
 @contextmanager
 def _policy(job: Job, runs: int) -> Iterator[tuple[About, Timed | Isolated]]:
     """Make the policy of a job, from outside in a process of its own."""
-    if is_ours(job.policy):
+    folder = None if job.folder is None else Path(job.folder)
+    if folder is None and is_ours(job.policy):
         made = load_policy(job.policy, **job.parameters)
         yield _declared(job.policy, json.dumps(dict(job.parameters))), Timed(made)
         return
     seconds = None if job.seconds is None else job.seconds * runs
-    with Isolated(job.policy, job.parameters, seconds) as policy:
+    with Isolated(job.policy, job.parameters, seconds, folder) as policy:
         yield policy.about, policy
 
 

@@ -142,10 +142,10 @@ def text(result: dict[str, Any], out: Path) -> str:
 
 
 def _lost(result: Lost, job: Job) -> Failure:
-    return Failure(f"the process that played it was lost: {result.why}", "", {"policy": job.policy})
+    return Failure(f"the process that played it was lost: {result.why}", "", {"policy": job.name})
 
 
 def _label(plan: Plan, job: Job, failed: int) -> str:
     market = next(market.id for market in plan.markets if market.toml == job.scenario)
     seeds = f"{len(job.seeds)} runs" if len(job.seeds) > 1 else "1 run"
-    return f"{market}: {job.policy}, {seeds} done" + (f"; {failed} failed" if failed else "")
+    return f"{market}: {job.name}, {seeds} done" + (f"; {failed} failed" if failed else "")

@@ -1,0 +1,101 @@
+"""Keeping somebody else's code to its folder: what a process does to itself before it runs it.
+
+This stops accidents and the tricks that a course meets: loops that fill the memory, files written
+or read elsewhere, programs, connections, signals to the process that grades. It is no wall against
+an expert who wants to break out of Python; for that, run it in a container.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+MEMORY_BYTES = 2 << 30
+"""What a submission may use, libraries included."""
+
+_PACKAGES = ("distmllm_env", "distmllm_agents", "distmllm_bench")
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+# What libraries read when they are loaded or asked for the time, the machine or random numbers.
+_READABLE = ("/dev/null", "/dev/urandom", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
+             "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup", "/etc/localtime",
+             "/usr/share/zoneinfo")  # fmt: skip
+_CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink",
+            "os.truncate", "os.chmod", "os.chown", "os.utime", "os.mkfifo")  # fmt: skip
+_REFUSED = {
+    "start a program": ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn",
+                        "os.fork", "os.forkpty", "pty.spawn", "os.startfile"),
+    "open a connection": ("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo",
+                          "urllib.Request"),
+    "send a signal": ("os.kill", "os.killpg", "signal.pthread_kill"),
+    "load a library by ctypes": ("ctypes.dlopen", "ctypes.dlsym", "ctypes.cdata"),
+    "change its limits": ("resource.setrlimit", "resource.prlimit"),
+}  # fmt: skip
+
+
+def restrict(folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
+    """Restrict this process, for good.
+
+    Args:
+        folder: The only place where it may write. It may read here, in Python's own folders and in
+            this project's packages.
+        memory_bytes: Most address space; what wants more gets a ``MemoryError``.
+    """
+    import ctypes  # noqa: F401 - numpy asks for it late, and then it may not be loaded any more
+    import resource
+
+    sys.modules.setdefault("numba", cast(ModuleType, None))  # it loads a library by ctypes
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.addaudithook(_hook(folder.resolve()))
+
+
+def _hook(folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
+    roots = tuple(str(root) for root in _readable(folder))
+    refused = {event: what for what, events in _REFUSED.items() for event in events}
+    own = str(folder)
+
+    def below(path: object, allowed: tuple[str, ...]) -> bool:
+        if isinstance(path, int):  # a file that is open already
+            return True
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return True  # None: this folder, or nothing at all
+        real = os.path.realpath(os.fsdecode(path))
+        return any(real == root or real.startswith(root + os.sep) for root in allowed)
+
+    def hook(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = given
+            if isinstance(flags, int) and flags & _WRITES:
+                if not below(path, (own, os.devnull)):
+                    raise PermissionError(f"a submission may not write {_name(path)}: {own} only")
+            elif not below(path, roots):
+                raise PermissionError(f"a submission may not read {_name(path)}")
+        elif event in _CHANGES:
+            for path in given[:2]:
+                if not isinstance(path, int) and not below(path, (own,)):
+                    raise PermissionError(f"a submission may not change {_name(path)}")
+        elif event in refused:
+            raise PermissionError(f"a submission may not {refused[event]} ({event})")
+
+    return hook
+
+
+def _readable(folder: Path) -> list[Path]:
+    paths = [folder, *map(Path, _READABLE), Path(sys.prefix), Path(sys.base_prefix)]
+    paths += [Path(found) for found in sysconfig.get_paths().values()]
+    paths += [Path(found) for found in site.getsitepackages()]
+    for package in _PACKAGES:
+        spec = find_spec(package)
+        paths += [Path(root) for root in (spec and spec.submodule_search_locations) or ()]
+    return [path.resolve() if not str(path).startswith("/proc/") else path for path in paths]
+
+
+def _name(path: object) -> str:
+    return os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else repr(path)

@@ -1,0 +1,1 @@
+"""Assignments: building them, grading submissions, a leaderboard for a class."""

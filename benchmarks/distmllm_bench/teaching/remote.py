@@ -1,0 +1,160 @@
+"""What was handed in, called from outside: its functions run in a process that is kept to a folder.
+
+The tests stay in the process that grades, so there is nothing in the other one to read or to
+change but the submission itself; one that hangs, exits or eats the memory fails that test alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distmllm_bench.sweep.child import Answer, Child, OutsideError, serve
+from distmllm_bench.teaching.submission import MODULE, prepare
+from distmllm_bench.teaching.values import decode, encode
+
+VARIABLE = "DISTMLLM_SUBMISSION"
+"""Names the file that is graded."""
+
+CALL_SECONDS = 10.0
+"""What one call may take."""
+
+START_SECONDS = 60.0
+"""What loading a submission may take: all that its cells compute."""
+
+
+class SubmissionError(AssertionError):
+    """A submission failed at a test: it raised, hung, exited or has no such function."""
+
+
+class Submission:
+    """A submission at work; a new process takes the place of one that died.
+
+    Args:
+        path: What was handed in, ``.py`` or ``.ipynb``.
+        seconds: What one call may take.
+
+    Attributes:
+        folder: Where it lies and runs.
+    """
+
+    def __init__(self, path: Path, seconds: float = CALL_SECONDS) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="submission-")
+        self.folder = Path(self._temporary.name).resolve()
+        prepare(path, self.folder)
+        self._seconds = seconds
+        self._child: Child | None = None
+        self._errors: list[str] | None = None
+
+    def errors(self) -> list[str]:
+        """Return what went wrong in its cells, or why it cannot be loaded at all."""
+        if self._errors is None:
+            try:
+                self._errors = self._load()
+            except SubmissionError as error:
+                self._errors = [str(error)]
+        return self._errors
+
+    def call(self, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Call one of its functions.
+
+        Raises:
+            SubmissionError: It failed.
+        """
+        if self._child is None:
+            self._errors = self._load()
+        child = self._child
+        assert child is not None
+        child.allow(self._seconds)
+        try:
+            head, _ = child.ask("call", name, given, named)
+            value = decode(head["value"])
+        except OutsideError as error:
+            if child.dead:
+                self.close()
+            at = [line.strip() for line in error.trace.splitlines() if "cell " in line]
+            where = f" ({at[-1]})" if at else ""
+            raise SubmissionError(f"{name}: {error}{where}") from None
+        except (KeyError, ValueError) as error:
+            raise SubmissionError(f"{name}: {error}") from None
+        child.allow(None)
+        return value
+
+    def close(self) -> None:
+        """Stop its process; the next call starts another."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _load(self) -> list[str]:
+        self._child = Child(__name__, START_SECONDS, self.folder)
+        try:
+            head, _ = self._child.ask("load")
+        except OutsideError as error:
+            self.close()
+            raise SubmissionError(f"it cannot be loaded: {error}") from None
+        self._child.allow(None)
+        return [str(error) for error in head["errors"]]
+
+
+class SubmittedFunction:
+    """A function of a submission; calling it calls the submission's."""
+
+    def __init__(self, submission: Submission, name: str) -> None:
+        self._submission, self._name = submission, name
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """Call it; arguments are copied on the way."""
+        return self._submission.call(self._name, given, named)
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+class SubmittedClass:
+    """A scheduler of a submission, which :func:`.scheduling.share_of_optimum` plays."""
+
+    def __init__(self, submission: Submission, name: str) -> None:
+        self.spec, self.folder = f"{MODULE}:{name}", submission.folder
+
+    def __repr__(self) -> str:
+        return self.spec
+
+
+def submitted(functions: Sequence[str], classes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what the file named by ``$DISTMLLM_SUBMISSION`` defines, to be called from here.
+
+    Args:
+        functions: Names.
+        classes: Names.
+
+    Raises:
+        ValueError: The variable is not set, or there is no such file.
+    """
+    path = os.environ.get(VARIABLE)
+    if not path:
+        raise ValueError(f"${VARIABLE} is not set: it names the file to be graded.")
+    submission = Submission(Path(path))
+    found: dict[str, Any] = {"SUBMISSION": submission}
+    found |= {name: SubmittedFunction(submission, name) for name in functions}
+    found |= {name: SubmittedClass(submission, name) for name in classes}
+    return found
+
+
+def _answer(word: str, *given: Any) -> Answer:
+    module = importlib.import_module(MODULE)
+    if word == "load":
+        return {"errors": module.ERRORS}, b""
+    name, arguments, named = given
+    function = getattr(module, name, None)
+    if function is None:
+        raise NameError(f"{name!r} is not defined")
+    return {"value": encode(function(*arguments, **named))}, b""
+
+
+if __name__ == "__main__":
+    serve(_answer)

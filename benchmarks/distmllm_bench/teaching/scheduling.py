@@ -1,0 +1,77 @@
+"""How good a scheduler is, for the assignment in which one is designed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from distmllm_agents.oracle import optimum
+from distmllm_bench.sweep.child import OutsideError
+from distmllm_bench.sweep.isolation import Isolated
+from distmllm_bench.sweep.suite import run_seeds
+from distmllm_bench.teaching.remote import SubmissionError, SubmittedClass
+from distmllm_env import Scenario, load_policy, play
+
+RUN_SECONDS = 20.0
+"""What a submission may take for one run of 500 slots."""
+
+
+def share_of_optimum(
+    scheduler: Any, scenario: str, seeds: Sequence[int], slots: int | None = None
+) -> float:
+    """Play a scheduler and return its expected profit as a share of the optimum, mean over runs.
+
+    Args:
+        scheduler: A class, a name such as ``"heu"``, or what was handed in.
+        scenario: Name.
+        seeds: One per run, see :func:`unseen`.
+        slots: Horizon; the scenario's own if None.
+
+    Raises:
+        SubmissionError: What was handed in knows more than it may, or fails.
+    """
+    chosen = Scenario.load(scenario, slots=slots)
+    if isinstance(scheduler, SubmittedClass):
+        try:
+            with Isolated(
+                scheduler.spec, {}, RUN_SECONDS * len(seeds) + 30.0, scheduler.folder
+            ) as policy:
+                if policy.about.division != "closed":
+                    raise SubmissionError(
+                        f"it declares knows = {policy.about.knows!r}: rewards, or latency and "
+                        f"energy, are allowed."
+                    )
+                run = play(chosen, policy, seeds)
+        except OutsideError as error:
+            raise SubmissionError(str(error)) from None
+        except ValueError as error:  # an allocation that is none
+            raise SubmissionError(str(error)) from None
+    else:
+        run = play(chosen, load_policy(scheduler), seeds)
+    best = optimum(run.world).value * chosen.slots
+    return float(np.mean(run.expected_profit.sum(axis=(1, 2, 3)) / best))
+
+
+SHARES = {
+    "UCB": {"paper": 0.951, "scarce": 0.788, "testbed": 0.853},
+    "HEU": {"paper": 0.976, "scarce": 0.885, "testbed": 0.587},
+    "DistMLLM": {"paper": 0.973, "scarce": 0.937, "testbed": 0.906},
+}
+"""Shares of the optimum that the references reach 99 times in 100 in the mean of 20 runs, by
+``python notebooks/assignments/calibrate.py``: 400 worlds of each scenario."""
+
+GRADED_RUNS = 20
+
+
+@cache
+def play_unseen(scheduler: Any, scenario: str, salt: str) -> float:
+    """Return :func:`share_of_optimum` on the 20 worlds of a word; played once for all tests."""
+    return share_of_optimum(scheduler, scenario, unseen(salt, GRADED_RUNS))
+
+
+def unseen(salt: str, runs: int) -> list[int]:
+    """Return seeds that hang on a word: who does not know the word cannot have tuned on them."""
+    return run_seeds(runs, salt=salt)

@@ -1,0 +1,65 @@
+"""What somebody handed in: a Python file or a notebook, as the code in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from distmllm_env.files import write_atomic
+
+SUFFIXES = (".py", ".ipynb")
+
+
+def code_cells(path: Path) -> list[str]:
+    """Return the code of a submission, a Python file as one cell.
+
+    Lines of a notebook that are not Python (``%`` and ``!``) are left out.
+
+    Raises:
+        ValueError: There is no such file, or it is neither Python nor a notebook.
+    """
+    if not path.is_file():
+        raise ValueError(f"submission {str(path)!r} does not exist.")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"submission {str(path)!r}: a file ending in .py or .ipynb is allowed.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            return [text]
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return [_python(cell["source"]) for cell in cells]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"submission {str(path)!r} cannot be read: {error!r}.") from error
+
+
+def _python(source: str | list[str]) -> str:
+    lines = (source if isinstance(source, str) else "".join(source)).splitlines()
+    kept = ["" if line.lstrip().startswith(("%", "!")) else line for line in lines]
+    return "\n".join(kept)
+
+
+MODULE = "submission"
+"""What a submission is called in the process where it runs."""
+
+
+def prepare(path: Path, folder: Path) -> None:
+    """Put a submission into a folder of its own, as a module that survives its own mistakes.
+
+    A cell that raises is noted in ``ERRORS``; the others run all the same.
+
+    Raises:
+        ValueError: As :func:`code_cells`.
+    """
+    cells = code_cells(path)
+    write_atomic(folder / f"{MODULE}.py", _TEMPLATE.replace("CELLS_HERE", repr(cells)))
+
+
+_TEMPLATE = """# Made of what was handed in: one text per cell.
+CELLS = CELLS_HERE
+ERRORS = []
+for _number, _cell in enumerate(CELLS, start=1):
+    try:
+        exec(compile(_cell, f"cell {_number}", "exec"), globals())
+    except Exception as _error:
+        ERRORS.append(f"cell {_number}: {type(_error).__name__}: {_error}")
+"""
