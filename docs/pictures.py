@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ import distmllm_env
 from distmllm_bench import style
 from distmllm_bench.demo import POLICIES, figure, play_all
 from distmllm_bench.engines import make_engine
+from distmllm_bench.files import save_run
 from distmllm_bench.report.run import write_report
 from distmllm_bench.reproduce import fig4, fig5, fig6, fig7
 from distmllm_bench.reproduce.lab import Lab
@@ -26,6 +28,7 @@ from distmllm_bench.reproduce.run import reproduce, robust
 from distmllm_bench.sweep.planning import make_plan
 from distmllm_bench.sweep.run import bench
 from distmllm_bench.sweep.suite import Suite
+from distmllm_bench.viewing import view_files
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reproduced"
@@ -71,6 +74,28 @@ def leaderboard(folder: Path) -> None:
     writer.writerows(rows)
     (HERE / "leaderboard.csv").write_text(out.getvalue(), encoding="utf-8")
     (HERE / "leaderboard.png").write_bytes((folder / "figures" / "leaderboard.png").read_bytes())
+
+
+def viewer() -> None:
+    """The page of two recorded runs, as a browser shows it; needs chromium."""
+    from playwright.sync_api import sync_playwright
+
+    scenario = distmllm_env.Scenario.load("testbed")
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as p:
+        folder = Path(name)
+        files = []
+        for policy in ("distmllm", "ucb-sigma"):
+            files.append(folder / f"{policy}.npz")
+            run = distmllm_env.play(scenario, distmllm_env.load_policy(policy), [0])
+            save_run(files[-1], run, {"policy": policy})
+        view_files(files, folder / "run.html")
+        browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1110})
+        page.goto((folder / "run.html").as_uri())
+        for _ in range(12):
+            page.keyboard.press("Shift+ArrowRight")
+        page.screenshot(path=HERE / "viewer.png")
+        browser.close()
 
 
 def figures() -> None:
@@ -122,6 +147,7 @@ def robustness() -> None:
 if __name__ == "__main__":
     market()
     demo()
+    viewer()
     figures()
     reference()
     with tempfile.TemporaryDirectory() as cells:
