@@ -290,10 +290,12 @@ def find_device(name: str) -> Device:
         raise unknown_name("device", name, [*devices(), "path/to/profile.toml"])
     if not Path(name).is_file():
         raise ValueError(f"device profile {name!r} does not exist.")
-    return _loaded(name)
+    return _parsed(Path(name).read_text("utf-8"), Path(name).name)
 
 
-_loaded = cache(load_device)
+@cache
+def _parsed(text: str, file: str) -> Device:
+    return _device(text, file)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,9 @@ def _git(*words: str) -> str | None:
     if not any((parent / ".git").exists() for parent in folder.parents):
         return None
     try:
+        # Installed inside somebody else's checkout, its revision says nothing about this package.
+        tracked = ["git", "ls-files", "--error-unmatch", __file__]
+        subprocess.run(tracked, cwd=folder, capture_output=True, check=True, timeout=10)
         done = subprocess.run(
             ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
         )

@@ -8,6 +8,7 @@ an expert who wants to break out of Python; for that, run it in a container.
 from __future__ import annotations
 
 import os
+import signal
 import site
 import sys
 import sysconfig
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 MEMORY_BYTES = 2 << 30
 """What a submission may use, libraries included."""
@@ -27,7 +28,7 @@ _READABLE = ("/dev/null", "/dev/urandom", "/proc/self", "/proc/cpuinfo", "/proc/
              "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup", "/etc/localtime",
              "/usr/share/zoneinfo")  # fmt: skip
 _CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink",
-            "os.truncate", "os.chmod", "os.chown", "os.utime", "os.mkfifo")  # fmt: skip
+            "os.truncate", "os.chmod", "os.chown", "os.utime")  # fmt: skip
 _REFUSED = {
     "start a program": ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn",
                         "os.fork", "os.forkpty", "pty.spawn", "os.startfile"),
@@ -36,7 +37,11 @@ _REFUSED = {
     "send a signal": ("os.kill", "os.killpg", "signal.pthread_kill"),
     "load a library by ctypes": ("ctypes.dlopen", "ctypes.dlsym", "ctypes.cdata"),
     "change its limits": ("resource.setrlimit", "resource.prlimit"),
+    "open a database": ("sqlite3.connect", "sqlite3.connect/handle"),
 }  # fmt: skip
+# Python tells no hook of these.
+_SILENT = {os: ("mkfifo", "mknod", "setpriority"), signal: ("pidfd_send_signal",)}
+_WITHOUT = ("numba", "_dbm", "_gdbm")  # they open libraries and files past Python
 
 
 def restrict(folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -50,7 +55,12 @@ def restrict(folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
     import ctypes  # noqa: F401 - numpy asks for it late, and then it may not be loaded any more
     import resource
 
-    sys.modules.setdefault("numba", cast(ModuleType, None))  # it loads a library by ctypes
+    for name in _WITHOUT:
+        sys.modules.setdefault(name, cast(ModuleType, None))
+    for module, names in _SILENT.items():
+        for name in names:
+            if hasattr(module, name):
+                setattr(module, name, _refuse(f"{module.__name__}.{name}"))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.addaudithook(_hook(folder.resolve()))
@@ -60,14 +70,15 @@ def _hook(folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
     roots = tuple(str(root) for root in _readable(folder))
     refused = {event: what for what, events in _REFUSED.items() for event in events}
     own = str(folder)
+    realpath, fsdecode, separator = os.path.realpath, os.fsdecode, os.sep  # as they are now
 
     def below(path: object, allowed: tuple[str, ...]) -> bool:
         if isinstance(path, int):  # a file that is open already
             return True
         if not isinstance(path, (str, bytes, os.PathLike)):
             return True  # None: this folder, or nothing at all
-        real = os.path.realpath(os.fsdecode(path))
-        return any(real == root or real.startswith(root + os.sep) for root in allowed)
+        real = realpath(fsdecode(path))
+        return any(real == root or real.startswith(root + separator) for root in allowed)
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
@@ -87,6 +98,13 @@ def _hook(folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
     return hook
 
 
+def _refuse(name: str) -> Callable[..., NoReturn]:
+    def refused(*given: Any, **named: Any) -> NoReturn:
+        raise PermissionError(f"a submission may not call {name}")
+
+    return refused
+
+
 def _readable(folder: Path) -> list[Path]:
     paths = [folder, *map(Path, _READABLE), Path(sys.prefix), Path(sys.base_prefix)]
     paths += [Path(found) for found in sysconfig.get_paths().values()]
@@ -94,7 +112,7 @@ def _readable(folder: Path) -> list[Path]:
     for package in _PACKAGES:
         spec = find_spec(package)
         paths += [Path(root) for root in (spec and spec.submodule_search_locations) or ()]
-    return [path.resolve() if not str(path).startswith("/proc/") else path for path in paths]
+    return [path.resolve() for path in paths]
 
 
 def _name(path: object) -> str:

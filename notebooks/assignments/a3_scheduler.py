@@ -71,17 +71,27 @@ from distmllm_bench.teaching.scheduling import SHARES, play_unseen, share_of_opt
 class Scheduler:
     """Says in one sentence what it does."""
 
-    # BEGIN SOLUTION
     def reset(self, problem, rng):
+        """Start a run."""
+        # BEGIN SOLUTION
         self.weight, self.capacity = problem.demand[0], problem.capacity[0]
         self.feasible = problem.feasible[0].transpose(1, 0, 2)  # (M, S, N)
         self.noise, self.range = problem.profit_std[0], problem.profit_range[0]
         self.count = np.zeros(self.feasible.shape, int)
         self.total = np.zeros(self.feasible.shape)
+        # END SOLUTION
 
     def act(self, observation):
-        """Place the pairs of task and worker by falling index per demand, where there is room."""
-        index = self.index(observation.slot)
+        """Return a worker for every task, or N to defer, int (1, M, S)."""
+        # BEGIN SOLUTION
+        # Mean and a bonus on the scale of the noise; a little more than the best for new pairs.
+        tried, count = self.count > 0, np.maximum(self.count, 1)
+        mean = self.total / count
+        best = np.where(tried, mean, -np.inf).max(axis=2, keepdims=True)
+        hope = 1.05 * np.where(np.isfinite(best), best, self.range) + 0.1 * self.noise
+        bonus = 0.5 * self.noise * np.sqrt(np.log(observation.slot + 1) / count)
+        index = np.where(self.feasible, np.where(tried, mean + bonus, hope), -np.inf)
+        # Place the pairs of task and worker by falling index per demand, where there is room.
         room, workers = self.capacity.astype(float), len(self.capacity)
         choice = np.full(index.shape[:2], workers)
         order = np.argsort(-(index / self.weight[:, None, None]), axis=None, kind="stable")
@@ -91,22 +101,16 @@ class Scheduler:
                 choice[m, s] = n
                 room[n] -= self.weight[m]
         return choice[None]
-
-    def index(self, slot):
-        """Mean and a bonus on the scale of the noise; a little more than the best for new pairs."""
-        tried, count = self.count > 0, np.maximum(self.count, 1)
-        mean = self.total / count
-        best = np.where(tried, mean, -np.inf).max(axis=2, keepdims=True)
-        hope = 1.05 * np.where(np.isfinite(best), best, self.range) + 0.1 * self.noise
-        bonus = 0.5 * self.noise * np.sqrt(np.log(slot + 1) / count)
-        return np.where(self.feasible, np.where(tried, mean + bonus, hope), -np.inf)
+        # END SOLUTION
 
     def update(self, feedback):
+        """Learn from what the slot gave."""
+        # BEGIN SOLUTION
         m, s = np.nonzero(feedback.admitted[0])
         n = feedback.allocation[0, m, s]
         self.count[m, s, n] += 1
         self.total[m, s, n] += feedback.profit[0, m, s]
-    # END SOLUTION
+        # END SOLUTION
 
 # %% [raw]
 # # END SOLUTION

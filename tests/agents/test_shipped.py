@@ -44,7 +44,7 @@ class TestFiles:
         assert settings.scenario == name
         assert settings.world == "redrawn"
         assert settings.network == "equivariant"
-        assert about["scenario"] == Scenario.load(name).to_toml()
+        assert Scenario.from_toml(about["scenario"]) == Scenario.load(name)
         assert about["command"].startswith("distmllm train --network equivariant")
         assert f"--scenario {name}" in about["command"]
         slots = [point["slots"] for point in about["curve"]]

@@ -104,6 +104,7 @@ def test_measure_phases_and_totals():
     assert cell.curves["exploring"].tolist() == run.exploring[0].tolist()
     assert cell.curves["profit"].tolist() == run.profit[0].sum(axis=(1, 2)).tolist()
     assert cell.scores["expected_profit"] != cell.scores["profit"]
+    assert cell.regret_curve == pytest.approx(scores.regret_curve[0])
     assert cell.scores["realised_regret"] == scores.realised_regret[0]
     assert all(len(curve) == 15 for curve in cell.curves.values())
     assert all(type(score) is float for score in cell.scores.values())
@@ -227,6 +228,16 @@ class TestDamage:
         archive.write_archive(path, curves, {**text, "kind": archive.RUN})
         assert damaged(store, KEY, path.name)
         assert "its kind is 'recorded run" in store.state(KEY)[1]
+
+    def test_a_number_changed_inside(self, store):
+        path = store.folder / f"{KEY}.npz"
+        with np.load(path) as data:
+            arrays = {name: data[name] for name in data.files}
+        arrays["profit"][3] += 1.0
+        with path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        assert damaged(store, KEY, path.name)
+        assert "damaged or was edited" in store.state(KEY)[1]
 
     @pytest.mark.parametrize("missing", ["key", "scores", "about"])
     def test_an_archive_with_something_missing(self, store, missing):

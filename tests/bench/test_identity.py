@@ -52,6 +52,8 @@ IMPORTS = {
     "if it is there": (["helper.py"], "try:\n    import helper\nexcept ImportError:\n    pass"),
     "by name, dotted": (["deep/leaf.py", "deep/__init__.py"],
                         "import importlib\nimportlib.import_module('deep.leaf')"),
+    "by a name kept elsewhere": (["deep/leaf.py", "deep/__init__.py"],
+                                 "from importlib import import_module as f\nf(X := 'deep.leaf')"),
     "by name": (["helper.py"], "import importlib\nimportlib.import_module('helper')"),
     "by name alone": (["helper.py"],
                       "from importlib import import_module\nimport_module('helper')"),
@@ -275,6 +277,14 @@ class TestWhatLeavesKeysAsTheyAre:
             write(folder, f"mysite/{name}", "x")
         assert hashed("mysite.policy:Mine") == before
 
+    def test_files_that_are_called_like_a_word_of_the_source(self, folder):
+        """Here ``world`` and ``rewards`` are no modules, whatever lies in the folder."""
+        before = measured(), hashed("oracle")
+        for word in ("world", "rewards", "policy", "profit", "setup", "__main__"):
+            write(folder, f"{word}.py", "x = 1")
+        forget()
+        assert (measured(), hashed("oracle")) == before
+
     def test_when_files_were_written(self, folder):
         before = hashed("mine:Mine")
         os.utime(folder / "mine.py", (0, 0))
@@ -448,22 +458,23 @@ def test_what_plays_and_measures_is_read_and_what_shows_is_not():
 
 PLAYED = """
 import json, sys
-import numpy as np
-from distmllm_bench.sweep import identity
-from distmllm_bench.sweep.isolation import about_policy
-from distmllm_bench.sweep.playing import Job, measured, play_job
-from distmllm_env import Scenario
+from distmllm_bench.sweep.identity import module_sources
+from distmllm_bench.sweep.planning import make_plan
+from distmllm_bench.sweep.playing import play_job
+from distmllm_bench.sweep.suite import Entrant, Market, Suite
 
-toy = Scenario.load("toy", slots=3)
-read = set(identity.module_sources("distmllm_bench.sweep.playing").files)
-for name in json.loads(sys.argv[1]):
-    about = about_policy(name, {})
-    cell = identity.cell_key(toy, about.hash, 0, measured())
-    (row,) = play_job(Job(toy.to_toml(), name, {}, (0,), (cell,)))
+names = json.loads(sys.argv[1])
+suite = Suite("all", "", (Market("toy"),), tuple(map(Entrant, names)), runs=1, slots=3)
+plan = make_plan(suite)
+read = set(module_sources("distmllm_bench.sweep.playing").files)
+for policy in plan.policies:
+    read |= set(policy.about.files)
+for job in plan.jobs({cell.key for cell in plan.cells}, 1, None):
+    (row,) = play_job(job)
     assert hasattr(row, "scores"), row
-    read |= set(about.files)
-loaded = [name for name in sys.modules if name.startswith("distmllm_")]
-print(json.dumps(sorted(name for name in loaded if f"{name}.py" not in read)))
+loaded = {name for name in sys.modules if name.startswith("distmllm_")}
+only_planning = {f"distmllm_bench.sweep.{name}" for name in ("planning", "suite")}
+print(json.dumps(sorted(name for name in loaded - only_planning if f"{name}.py" not in read)))
 """
 
 
@@ -478,23 +489,24 @@ def test_no_module_that_is_loaded_to_play_is_left_out():
 
 PLANNED = """
 import json, sys
+import distmllm_env
 from distmllm_bench.sweep.planning import make_plan
 from distmllm_bench.sweep.suite import Suite
 
-suite = Suite.load(sys.argv[1])
-print(json.dumps([cell.key for cell in make_plan(suite, ["mine:Mine"]).cells]))
+plan = make_plan(Suite.load(sys.argv[1]), ["mine:Mine"])
+print(json.dumps([distmllm_env.__file__, [cell.key for cell in plan.cells]]))
 """
 
 
 def test_keys_are_the_same_in_every_process_and_at_every_place(folder, tmp_path_factory):
-    """Another order of sets, another folder to stand in, another checkout, another folder."""
+    """Another order of sets, another folder to stand in, another checkout, another start."""
     write(folder, "helper.py", "x = 1")
     write(folder, "mine.py", f"import helper, numpy\n{POLICY}")
     suite = write(folder, "small.toml", """
         name = "small"
         description = "Small."
         scenarios = ["toy", "testbed"]
-        policies = ["ucb", "heu", "distmllm"]
+        policies = ["ucb"]
         runs = 2
     """)  # fmt: skip
     other = tmp_path_factory.mktemp("other")
@@ -504,10 +516,12 @@ def test_keys_are_the_same_in_every_process_and_at_every_place(folder, tmp_path_
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, other / "checkout" / source.name, ignore=ignore)
 
-    def keys(hashes, cwd, *paths):
+    write(folder, "planned.py", PLANNED)
+
+    def keys(start, hashes, cwd, *paths):
         env = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.pathsep.join(paths)}
         done = subprocess.run(
-            [sys.executable, "-c", PLANNED, str(suite)],
+            [sys.executable, *start, str(suite)],
             capture_output=True,
             text=True,
             env=env,
@@ -517,6 +531,10 @@ def test_keys_are_the_same_in_every_process_and_at_every_place(folder, tmp_path_
         return json.loads(done.stdout)
 
     here = os.pathsep.join(path for path in sys.path if path)
-    first = keys("1", folder, here)
-    assert len(set(first)) == 2 * 6 * 2
-    assert keys("2", other, str(other / "checkout"), str(other / "mine"), here) == first
+    package, first = keys(("-c", PLANNED), "1", folder, here)
+    assert len(set(first)) == 2 * 4 * 2
+    elsewhere = (str(other / "checkout"), str(other / "mine"), here)
+    moved, again = keys(("-m", "planned"), "2", other, *elsewhere)
+    assert again == first
+    assert package == distmllm_env.__file__
+    assert moved == str(other / "checkout" / "distmllm_env" / "__init__.py")

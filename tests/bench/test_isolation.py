@@ -205,6 +205,8 @@ class Bad(Plain):
         elif self.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.how == "loop":
+            if self.note:
+                open(self.note, "w").close()
             while True:
                 pass
         elif self.how == "print":
@@ -354,11 +356,10 @@ def play_bad(how, at="act", seconds=None, note=""):
 
 
 class TestSameRun:
-    @pytest.mark.parametrize("name", ["distmllm", "heu", "oracle", "ppo", "random", "ucb"])
+    @pytest.mark.parametrize("name", ["distmllm", "heu", "oracle", "random", "ucb"])
     def test_shipped(self, name):
-        scenario = PAPER if name != "ppo" else Scenario.load("paper", slots=4)
-        expected = play(scenario, load_policy(name), [5, SEED])
-        found = isolated_run(scenario, name, {}, [5, SEED])
+        expected = play(PAPER, load_policy(name), [5, SEED])
+        found = isolated_run(PAPER, name, {}, [5, SEED])
         assert tables(found) == tables(expected)
         assert (found.exploring is None) == (expected.exploring is None)
 
@@ -481,8 +482,8 @@ class TestBrokenContract:
     @pytest.mark.parametrize("how", ["loop", "print"])
     def test_one_that_never_ends_is_stopped(self, how):
         start = time.monotonic()
-        error = failure(how, seconds=1.5)
-        assert str(error) == "it took longer than 1.5 s and was stopped."
+        error = failure(how, seconds=1.0)
+        assert str(error) == "it took longer than 1 s and was stopped."
         assert time.monotonic() - start < 15
 
     def test_one_that_ends_in_time_is_not(self):
@@ -539,14 +540,12 @@ class TestProcesses:
         assert children() == []
 
     @in_proc
-    @pytest.mark.parametrize("how", ["fork", "fork and exit", "fork and loop"])
+    @pytest.mark.parametrize("how", ["fork and exit", "fork and loop"])
     def test_what_a_policy_started_ends_with_it(self, tmp_path, how):
         """A process of its own holds the channel, too; nobody may wait for it."""
         note, start = tmp_path / "pid", time.monotonic()
         try:
-            if how == "fork":
-                play_bad(how, "act", None, str(note))
-            elif how == "fork and exit":
+            if how == "fork and exit":
                 error = failure(how, "act", 30.0, str(note))
                 assert str(error) == "its process ended with exit code 3."
             else:
@@ -560,12 +559,14 @@ class TestProcesses:
                     os.kill(int(note.read_text()), signal.SIGKILL)
 
     @in_proc
-    def test_end_when_the_one_that_started_them_is_killed(self, outside):
+    def test_end_when_the_one_that_started_them_is_killed(self, outside, tmp_path):
+        note = tmp_path / "looping"
         code = (
             "from distmllm_bench.sweep.isolation import Isolated\n"
             "from distmllm_env import Scenario, play\n"
             "with Isolated('outside_isolation:Plain', {}, None) as idle:\n"
-            "    with Isolated('outside_isolation:Bad', {'how': 'loop'}, None) as policy:\n"
+            f"    given = {{'how': 'loop', 'note': {str(note)!r}}}\n"
+            "    with Isolated('outside_isolation:Bad', given, None) as policy:\n"
             "        print(idle.pid, policy.pid, flush=True)\n"
             "        play(Scenario.load('toy'), policy, [0])\n"
         )
@@ -578,8 +579,10 @@ class TestProcesses:
         )
         with parent:
             pids = [int(word) for word in parent.stdout.readline().split()]
+            while not note.exists():  # then one is in its loop, and the other waits
+                assert parent.poll() is None
+                time.sleep(0.02)
             assert [alive(pid) for pid in pids] == [True, True]
-            time.sleep(0.2)  # one is in its loop, the other waits
             parent.kill()
             parent.wait()
             assert all(gone(pid, 3.0) for pid in pids)
@@ -660,6 +663,6 @@ class TestAbout:
         assert repr(spec) in str(caught.value)
 
     def test_one_that_never_loads(self, monkeypatch):
-        monkeypatch.setattr(isolation, "START_SECONDS", 1.5)
-        with pytest.raises(ValueError, match=r"it took longer than 1\.5 s"):
+        monkeypatch.setattr(isolation, "START_SECONDS", 0.5)
+        with pytest.raises(ValueError, match=r"it took longer than 0\.5 s"):
             about_policy("outside_isolation:Bad", {"how": "loop", "at": "init"})

@@ -63,7 +63,8 @@ class TestShipped:
 
 
 def test_what_comes_with_the_package():
-    assert Suite.names() == ("full", "paper", "smoke")
+    assert {"full", "paper", "smoke"} <= {*Suite.names()}
+    assert list(Suite.names()) == sorted(Suite.names())
     full = Suite.load("full")
     assert {market.scenario for market in full.scenarios} == set(Scenario.names())
     assert set(full.entrants()) == set(policy_names())
@@ -79,7 +80,8 @@ def test_list_tells_their_sizes():
     rows = json.loads(CliRunner().invoke(app, ["list", "suites", "--json"]).stdout)
     assert [row["name"] for row in rows] == list(Suite.names())
     told = {row["name"]: row["scenarios x policies x runs"] for row in rows}
-    assert told == {"full": "6 x 10 x 20", "paper": "4 x 8 x 20", "smoke": "2 x 5 x 4"}
+    right = {"full": "6 x 10 x 20", "paper": "4 x 8 x 20", "smoke": "2 x 5 x 4"}
+    assert right.items() <= told.items()
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -234,7 +236,7 @@ def test_the_ends_of_the_scale_keep_their_names(tmp_path, name):
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        ("smok", "unknown suite 'smok'. Did you mean 'smoke'? Allowed: FILE.toml, full, paper"),
+        ("smok", "unknown suite 'smok'. Did you mean 'smoke'? Allowed: FILE.toml, "),
         ("no.toml", "suite file 'no.toml' does not exist."),
         ("../smoke", "unknown suite '../smoke'"),
     ],

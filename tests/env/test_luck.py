@@ -6,7 +6,11 @@ or never.
 
 from __future__ import annotations
 
+import json
 import math
+import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import product
 from statistics import NormalDist
@@ -15,11 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distmllm_env import Scenario, draw_world, luck
+from distmllm_env import Scenario, draw_world, luck, play
 from distmllm_env.luck import (
     LEVELS,
     STREAMS,
     Luck,
+    policy_generator,
+    policy_stream,
     quantiles,
     random_bits,
     row_keys,
@@ -27,6 +33,7 @@ from distmllm_env.luck import (
     stream,
     uniforms,
 )
+from distmllm_env.policy import Feedback, Observation, Problem
 from distmllm_env.scenario import Noise
 
 WORD = 2**64 - 1
@@ -637,3 +644,130 @@ class TestStreams:
     def test_an_unknown_name_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"unknown stream 'worlds'\. Did you mean 'world'"):
             stream(0, 0, "worlds")
+
+
+def draws(rng: np.random.Generator) -> list[Any]:
+    """Numbers of all kinds, from a generator and from what it spawns."""
+    found: list[Any] = [rng.integers(0, 99, 3, dtype=np.uint32).tolist()]  # leaves half a word
+    first, second = rng.spawn(2)
+    below = first.spawn(1)[0]
+    for one in (rng, first, second, below):
+        found += [one.random(3).tolist(), one.integers(0, 2**40, 3).tolist(), one.normal()]
+        found += [one.permutation(5).tolist(), one.gumbel(size=2).tolist()]
+    return found
+
+
+def plain_draws(rng: np.random.Generator) -> list[float]:
+    return [*rng.random(3).tolist(), *rng.normal(size=3).tolist(), float(rng.integers(0, 9))]
+
+
+class Keeper:
+    """A policy that keeps the generators that it is given."""
+
+    batched = True
+
+    def reset(self, problem: Problem, rng: list[np.random.Generator]) -> None:
+        self.rng = rng
+        self.shape = (problem.batch, problem.providers, 2)
+
+    def act(self, observation: Observation) -> np.ndarray:
+        return np.zeros(self.shape, int)
+
+    def update(self, feedback: Feedback) -> None:
+        pass
+
+
+class TestPolicyStream:
+    SEED = 0x1234_5678_9ABC_DEF0_0FED_CBA9
+
+    @pytest.mark.parametrize(("seed", "episode"), [(0, 0), (3, 1), (2**42, 0), (SEED, 7)])
+    def test_numbers_are_those_of_the_stream(self, seed: int, episode: int) -> None:
+        expected = plain_draws(stream(seed, episode, "policy"))
+        assert plain_draws(policy_stream(seed, episode)) == expected
+        assert plain_draws(policy_stream(seed, episode)) == expected
+        assert plain_draws(policy_stream(seed, episode + 1)) != expected
+
+    def test_goes_on_from_any_state(self) -> None:
+        rng = stream(3, 1, "policy")
+        rng.random(5)
+        rng.integers(0, 99, 3, dtype=np.uint32)  # half a word is left over
+        again = policy_generator(rng.bit_generator.state)
+        assert again.bit_generator.state == rng.bit_generator.state
+        assert again.integers(0, 99, 4, dtype=np.uint32).tolist() == [
+            *rng.integers(0, 99, 4, dtype=np.uint32)
+        ]
+        assert plain_draws(again) == plain_draws(rng)
+
+    def test_the_state_that_is_given_stays(self) -> None:
+        state = stream(3, 1, "policy").bit_generator.state
+        before = json.dumps(state)
+        draws(policy_generator(state))
+        assert json.dumps(state) == before
+
+    def test_what_it_spawns_hangs_on_the_state_alone(self) -> None:
+        state = stream(3, 1, "policy").bit_generator.state
+        expected = draws(policy_generator(state))
+        assert draws(policy_stream(3, 1)) == expected
+        assert draws(policy_generator(policy_stream(3, 1).bit_generator.state)) == expected
+        assert draws(policy_generator(json.loads(json.dumps(state)))) == expected
+        other = stream(3, 2, "policy").bit_generator.state
+        assert draws(policy_generator(other)) != expected
+        # Neither spawned generator repeats the other, or the one it came from.
+        numbers = [x for entry in expected for x in (entry if isinstance(entry, list) else [entry])]
+        assert len({x for x in numbers if isinstance(x, float)}) == 4 * (3 + 1 + 2)
+
+    def test_other_states_spawn_others(self) -> None:
+        seen = set()
+        for seed, episode in product(range(20), range(5)):
+            (child,) = policy_stream(seed, episode).spawn(1)
+            seen |= set(child.integers(0, 2**62, 3).tolist())
+        assert len(seen) == 300
+
+    def test_the_seed_is_not_in_it(self) -> None:
+        """Who has the seed can draw the world; a generator made of the seed tells it."""
+        raw = self.SEED.to_bytes(12, "little")
+
+        def told(rng: np.random.Generator) -> list[bool]:
+            seeds: Any = rng.bit_generator.seed_seq
+            words = [self.SEED & 0xFFFFFFFF, self.SEED >> 32 & 0xFFFFFFFF, self.SEED >> 64]
+            everything = repr([seeds, seeds.entropy, seeds.spawn_key, seeds.state, vars_of(seeds)])
+            return [
+                seeds.entropy == self.SEED,
+                str(self.SEED) in everything,
+                raw in pickle.dumps(rng),
+                any(str(word) in everything for word in words),
+            ]
+
+        def vars_of(thing: Any) -> dict[str, Any]:
+            names = [name for name in dir(thing) if not name.startswith("__")]
+            return {name: getattr(thing, name) for name in names}
+
+        assert told(stream(self.SEED, 7, "policy"))[:3] == [True, True, True]  # one can look
+        rng = policy_stream(self.SEED, 7)
+        assert told(rng) == [False] * 4
+        assert told(rng.spawn(1)[0]) == [False] * 4
+
+    def test_is_what_a_policy_is_given(self) -> None:
+        keeper = Keeper()
+        play(Scenario.load("toy", slots=2), keeper, [4, self.SEED])
+        for rng, seed in zip(keeper.rng, (4, self.SEED), strict=True):
+            assert rng.bit_generator.seed_seq.entropy != seed  # type: ignore[attr-defined]
+            assert draws(rng) == draws(policy_stream(seed, 0))
+
+    def test_is_the_same_in_another_process(self) -> None:
+        code = (
+            "import json, sys; from distmllm_env.luck import policy_generator;"
+            "rng = policy_generator(json.loads(sys.argv[1]));"
+            "child = rng.spawn(2)[1];"
+            "print(json.dumps([rng.random(3).tolist(), child.random(3).tolist()]))"
+        )
+        state = policy_stream(self.SEED, 3).bit_generator.state
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(state)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        rng = policy_stream(self.SEED, 3)
+        child = rng.spawn(2)[1]
+        assert json.loads(done.stdout) == [rng.random(3).tolist(), child.random(3).tolist()]

@@ -1,6 +1,7 @@
 """A process for code from outside: it answers questions, and may die, hang or lie without harm.
 
-Questions go there pickled; answers come back as a line of JSON and bytes, never as code.
+Questions go there pickled; answers come back as a line of JSON and bytes, never as code. An answer
+bears the number of its question, so that nothing said out of turn is taken for one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ from distmllm_bench.provenance import THREADS
 
 Answer = tuple[dict[str, Any], bytes]
 
+MOST_BYTES = 1 << 28
+"""Length of the longest answer."""
+
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+
+NO_ANSWER = "its process sent something that is no answer."
+
 
 class OutsideError(Exception):
     """Code from outside broke a contract, raised, died or took too long.
@@ -44,6 +52,8 @@ class OutsideError(Exception):
 class Child:
     """A process that serves questions; use as a context manager.
 
+    It leads a session of its own: Ctrl-C is for the one that asks, and what it starts ends with it.
+
     Args:
         module: What it runs, see :func:`serve`.
         seconds: It is stopped that long after its start; None: never.
@@ -57,7 +67,8 @@ class Child:
         self, module: str, seconds: float | None = None, folder: Path | None = None
     ) -> None:
         self._late = False
-        ours, theirs = socket.socketpair()
+        self._number = 0
+        self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -73,9 +84,10 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 cwd=folder,
                 env=_environment(folder),
+                start_new_session=True,
             )
         self.pid = self._process.pid
-        self._connection = Connection(ours.detach())
+        self._connection = Connection(os.dup(self._socket.fileno()))
         self._timer: threading.Timer | None = None
         self.allow(seconds)
 
@@ -95,8 +107,10 @@ class Child:
         Raises:
             OutsideError: The process is gone.
         """
+        self._number += 1
+        content = pickle.dumps((self._number, *message), pickle.HIGHEST_PROTOCOL)
         try:
-            self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+            self._connection.send_bytes(content)
         except OSError as error:
             raise self._death() from error
 
@@ -104,21 +118,29 @@ class Child:
         """Send a word and wait for the answer.
 
         Raises:
-            OutsideError: It failed, or the process is gone or talks nonsense.
+            OutsideError: It failed, or the process is gone or talks nonsense; then it is stopped.
         """
         self.send(*message)
         try:
-            answer = self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
+            while not self._connection.poll(0.1):
+                # What it started may hold the channel open when it is gone.
+                if self.dead and not self._connection.poll(0):
+                    raise EOFError
+            answer = self._connection.recv_bytes(MOST_BYTES)
+        except EOFError as error:
             raise self._death() from error
+        except OSError as error:  # too long; or the timer shut the channel
+            raise self._death(NO_ANSWER) from error
         line, _, body = answer.partition(b"\n")
         try:
             head = json.loads(line)
-            failed = head.get("error")
-        except (ValueError, AttributeError) as error:
-            raise OutsideError("its process sent something that is no answer.") from error
+            number, failed, trace = head.get("number"), head.get("error"), head.get("trace", "")
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise self._death(NO_ANSWER) from error
+        if number != self._number:
+            raise self._death(NO_ANSWER)
         if failed is not None:
-            raise OutsideError(str(failed), str(head.get("trace", "")))
+            raise OutsideError(_plain(str(failed), 1000), _plain(str(trace), 4000))
         return head, body
 
     @property
@@ -129,9 +151,10 @@ class Child:
     def close(self) -> None:
         """Stop the process."""
         self.allow(None)
-        self._process.kill()
+        self._kill()
         self._process.wait()
         self._connection.close()
+        self._socket.close()
 
     def __enter__(self) -> Self:
         return self
@@ -146,14 +169,31 @@ class Child:
 
     def _stop(self) -> None:
         self._late = True
-        self._process.kill()
+        self._kill()
+        with suppress(OSError):  # closed already
+            self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _death(self) -> OutsideError:
-        self._process.wait()
+    def _kill(self) -> None:
+        """Kill the process and what it started in its session."""
+        with suppress(
+            ProcessLookupError, PermissionError
+        ):  # gone; on macOS, gone and not waited for
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _death(self, otherwise: str = "its process hung up.") -> OutsideError:
+        """Stop the process and say why there will be no answer."""
+        alone = True
+        try:
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            alone = self._late  # alive and silent: it is our kill that ends it
+        self._kill()
+        code = self._process.wait()
         if self._late:
             why = f"it took longer than {self._seconds:g} s and was stopped."
             return OutsideError(why, late=True)
-        code = self._process.returncode
+        if not alone:
+            return OutsideError(otherwise)
         if code < 0:
             return OutsideError(f"its process was killed by {signal.Signals(-code).name}.")
         return OutsideError(f"its process ended with exit code {code}.")
@@ -176,34 +216,45 @@ def serve(answer: Callable[..., Answer], quiet: frozenset[str] = frozenset()) ->
     failed: dict[str, str] | None = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            word, *given = pickle.loads(connection.recv_bytes())
-            head: dict[str, Any] = {}
-            body = b""
-            told = failed
+            number, word, *given = pickle.loads(connection.recv_bytes())
+            told, line, body = failed, "", b""
             if failed is None:
                 try:
                     head, body = answer(word, *given)
-                except (Exception, SystemExit) as error:  # whatever code from outside may raise
+                    line = json.dumps({**head, "number": number})
+                except BaseException as error:  # whatever code from outside may raise
                     told = {"error": error_text(error), "trace": _trace(error)}
             if word in quiet:
                 failed = told
             else:
-                connection.send_bytes(json.dumps(told or head).encode() + b"\n" + body)
+                line = line if told is None else json.dumps({**told, "number": number})
+                connection.send_bytes(line.encode() + b"\n" + body)
 
 
 def error_text(error: BaseException) -> str:
     """Return kind and message of an error, without addresses: they differ from run to run."""
     text = re.sub(r" at 0x[0-9a-fA-F]+", "", f"{type(error).__name__}: {error}")
-    text = " ".join(text.split())
-    return text if len(text) <= 1000 else f"{text[:997]}..."
+    return _plain(" ".join(text.split()), 1000)
+
+
+def _plain(text: str, most: int) -> str:
+    """Return a text that is not too long and that any file can hold."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _environment(folder: Path | None) -> dict[str, str]:
-    """What the process starts with: the caller's import path, one thread, fixed hashes."""
-    paths = [str(folder)] if folder is not None else []
-    paths += [os.path.abspath(path) for path in sys.path if path]
+    """What the process starts with: the caller's import path, one thread, fixed hashes.
+
+    In a folder of its own it sees no variable that tells of the caller, and has its temporary files
+    there.
+    """
+    kept = os.environ if folder is None else {x: os.environ[x] for x in _KEPT if x in os.environ}
+    own = {} if folder is None else {"TMPDIR": str(folder)}
+    paths = [*own.values(), *(os.path.abspath(path) for path in sys.path if path)]
     return {
-        **os.environ,
+        **kept,
+        **own,
         **dict.fromkeys(THREADS, "1"),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONHASHSEED": "0",
@@ -222,4 +273,6 @@ def _watch(parent: int) -> None:
     """End this process when the one that started it is gone."""
     while os.getppid() == parent:
         time.sleep(1.0)
+    with suppress(Exception):  # a sandbox refuses it, and programs of its own as well
+        os.killpg(0, signal.SIGKILL)
     os._exit(0)

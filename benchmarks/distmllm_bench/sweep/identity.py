@@ -49,7 +49,7 @@ class Sources:
     @property
     def digest(self) -> str:
         """One hash of it all."""
-        return _hash([dict(self.files), dict(self.packages)])
+        return hash_of([dict(self.files), dict(self.packages)])
 
 
 def policy_sources(spec: str, parameters: Mapping[str, Any], named: Sequence[str] = ()) -> Sources:
@@ -88,8 +88,9 @@ def module_sources(module: str) -> Sources:
     """Find the sources of a module: it and all that it imports, anywhere in its text.
 
     Modules of this project, of the module's own top-level package and those that no published
-    package holds are read; the standard library is left out; others count by version. A name that
-    is written out as a string counts as imported; one that is computed is not seen.
+    package holds are read; the standard library is left out; others count by version. A dotted name
+    that is written out as a string counts as imported, one without a dot where it is given to
+    ``import_module`` or ``__import__``; one that is computed is not seen.
     """
     files: dict[str, str] = {}
     packages: dict[str, str | None] = {}
@@ -131,17 +132,22 @@ def cell_key(scenario: Scenario, policy: str, seed: int, measured: str) -> str:
         seed: Of the run.
         measured: Hash of the sources that play and measure.
     """
-    devices = scenario.testbed.workers if scenario.testbed is not None else ()
-    profiles = {w.device: _file_hash(Path(w.device)) for w in devices if _is_file(w.device)}
-    return _hash([FORMAT, scenario.to_toml(), profiles, policy, seed, measured])[:32]
+    return hash_of([FORMAT, scenario.to_toml(), profiles(scenario), policy, seed, measured])[:32]
+
+
+def profiles(scenario: Scenario) -> dict[str, str]:
+    """Return the device profiles of one's own that a scenario reads, file -> SHA-256."""
+    workers = scenario.testbed.workers if scenario.testbed is not None else ()
+    return {w.device: _file_hash(Path(w.device)) for w in workers if _is_file(w.device)}
 
 
 def policy_hash(target: str, parameters: Mapping[str, Any], sources: Sources) -> str:
     """Return one hash of class, parameters and sources."""
-    return _hash([target, dict(parameters), sources.digest])
+    return hash_of([target, dict(parameters), sources.digest])
 
 
-def _hash(content: Any) -> str:
+def hash_of(content: Any) -> str:
+    """Return the SHA-256 of something that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -165,20 +171,22 @@ def _imports(module: str, path: Path) -> Iterator[str]:
             yield from (f"{source}.{alias.name}" for alias in node.names)  # perhaps modules
             if any(alias.name == "*" for alias in node.names):
                 yield from _modules_in(source)  # those of its __all__ are loaded
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
+            yield from filter(_NAME.fullmatch, _constants(node.args))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = package + node.value if node.value.startswith(".") else node.value
-            if _names_module(name):
+            if "." in name and _NAME.fullmatch(name) and _locate(name) is not None:
                 yield name
 
 
-def _names_module(value: str) -> bool:
-    """Whether a text is the name of a module, for importlib perhaps.
+def _called(call: ast.Call) -> str:
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
 
-    A word without a dot counts only if it names a file that no published package holds.
-    """
-    if _NAME.fullmatch(value) is None or _locate(value) is None:
-        return False
-    return "." in value or not (_standard(value) or _published(value))
+
+def _constants(nodes: Sequence[ast.expr]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def _modules_in(package: str) -> Iterator[str]:

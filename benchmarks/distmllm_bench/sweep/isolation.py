@@ -6,17 +6,18 @@ door leads to the world, and one that exits, crashes or never ends harms nobody 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from distmllm_bench.sweep.child import Answer, Child, OutsideError, serve
-from distmllm_bench.sweep.identity import policy_hash, policy_sources
+from distmllm_bench.sweep.child import NO_ANSWER, Answer, Child, OutsideError, serve
+from distmllm_bench.sweep.identity import hash_of, policy_hash, policy_sources
 from distmllm_env.equations import Array
 from distmllm_env.luck import policy_generator
 from distmllm_env.market import check_choices
@@ -42,7 +43,7 @@ class About:
         pretrained: Whether it has learned from other worlds before.
         files: Its sources, name -> SHA-256.
         packages: Published packages behind it -> version.
-        hash: Of class, parameters and sources.
+        hash: Of class, parameters, sources and what it declares.
     """
 
     target: str
@@ -54,9 +55,16 @@ class About:
     hash: str
 
     @property
+    def beyond(self) -> str:
+        """What keeps it out of the closed division, as ``knows 'world'``; empty: nothing."""
+        if self.knows not in LEGAL:
+            return f"knows {self.knows!r}"
+        return "is pretrained" if self.pretrained else ""
+
+    @property
     def division(self) -> str:
         """``closed``: legal observations only; ``open``: anything that is declared."""
-        return "closed" if self.knows in LEGAL and not self.pretrained else "open"
+        return "open" if self.beyond else "closed"
 
 
 def is_ours(spec: str) -> bool:
@@ -77,26 +85,25 @@ def about_policy(spec: str, parameters: Mapping[str, Any], folder: Path | None =
         MissingExtraError: A policy of this project needs an extra that is not installed.
     """
     if folder is None and is_ours(spec):
-        return _about(load_policy(spec, **parameters), spec, parameters)
+        return declared(load_policy(spec, **parameters), spec, parameters)
     try:
-        with Isolated(spec, parameters, START_SECONDS, folder) as policy:
+        with Isolated(spec, parameters, None, folder) as policy:
             return policy.about
     except OutsideError as error:
         raise ValueError(f"policy {spec!r} cannot be loaded: {error}") from error
 
 
-def _about(policy: Policy, spec: str, parameters: Mapping[str, Any]) -> About:
+def declared(policy: Policy, spec: str, parameters: Mapping[str, Any]) -> About:
+    """Say what a policy declares that is made and stands in this process; arguments as above."""
     sources = policy_sources(spec, parameters, getattr(policy, "files", ()))
     target = policy_target(spec)[0]
-    return About(
-        target=target,
-        knows=getattr(policy, "knows", "rewards"),
-        coordinates=bool(getattr(policy, "coordinates", False)),
-        pretrained=bool(getattr(policy, "pretrained", False)),
-        files=sources.files,
-        packages=sources.packages,
-        hash=policy_hash(target, parameters, sources),
-    )
+    told: dict[str, Any] = {
+        "knows": getattr(policy, "knows", "rewards"),
+        "coordinates": bool(getattr(policy, "coordinates", False)),
+        "pretrained": bool(getattr(policy, "pretrained", False)),
+    }
+    key = hash_of([policy_hash(target, parameters, sources), told])
+    return About(target=target, files=sources.files, packages=sources.packages, hash=key, **told)
 
 
 class Isolated:
@@ -105,7 +112,7 @@ class Isolated:
     Args:
         spec: ``package.module:Class``, or a name.
         parameters: What its class is called with.
-        seconds: The process is stopped that long after its start; None: never.
+        seconds: The process is stopped that long after it is loaded; None: never.
         folder: It runs in this folder and is kept to it: somebody's submission.
 
     Attributes:
@@ -127,10 +134,11 @@ class Isolated:
         folder: Path | None = None,
     ) -> None:
         self.exploring: Array | None = None
-        self._child = Child(__name__, seconds, folder)
+        self._child = Child(__name__, START_SECONDS, folder)
         self.pid = self._child.pid
         try:
-            self.about = About(**self._child.ask("load", spec, dict(parameters))[0])
+            self.about = _told(self._child.ask("load", spec, dict(parameters))[0])
+            self._child.allow(seconds)
         except BaseException:
             self.close()
             raise
@@ -146,9 +154,8 @@ class Isolated:
         """Return the allocation, int64 (B, M, S)."""
         head, body = self._child.ask("act", observation.slot)
         self._phases(head)
-        count = self._shape[0] * self._shape[1] * self._shape[2] * 8
-        if len(body) != count:
-            raise OutsideError(f"its process sent {len(body)} bytes where {count} belong.")
+        if len(body) != 8 * math.prod(self._shape):
+            raise OutsideError(NO_ANSWER)
         return np.frombuffer(body, np.int64).reshape(self._shape).copy()
 
     def update(self, feedback: Feedback) -> None:
@@ -157,7 +164,10 @@ class Isolated:
 
     def times(self) -> list[float]:
         """Return the seconds that the policy took for each slot, act and update together."""
-        return [float(x) for x in self._child.ask("times")[0]["seconds"]]
+        told = self._child.ask("times")[0].get("seconds")
+        if not isinstance(told, list) or not all(type(x) is float for x in told):
+            raise OutsideError(NO_ANSWER)
+        return told
 
     def close(self) -> None:
         """Stop the process."""
@@ -176,7 +186,26 @@ class Isolated:
 
     def _phases(self, head: Mapping[str, Any]) -> None:
         told = head.get("exploring")
-        self.exploring = None if told is None else np.array(told, bool)
+        if told is None:
+            self.exploring = None
+        elif isinstance(told, list) and [type(x) for x in told] == [bool] * self._shape[0]:
+            self.exploring = np.array(told)
+        else:
+            raise OutsideError(NO_ANSWER)
+
+
+def _told(head: Mapping[str, Any]) -> About:
+    """Read what a process says of its policy."""
+    try:
+        told = {field.name: head[field.name] for field in fields(About)}
+        texts = all(type(told[name]) is str for name in ("target", "knows", "hash"))
+        flags = all(type(told[name]) is bool for name in ("coordinates", "pretrained"))
+        tables = all(type(told[name]) is dict for name in ("files", "packages"))
+    except KeyError as error:
+        raise OutsideError(NO_ANSWER) from error
+    if not (texts and flags and tables):
+        raise OutsideError(NO_ANSWER)
+    return About(**told)
 
 
 class Timed:
@@ -229,7 +258,7 @@ class _Server:
         if word == "load":
             made = load_policy(given[0], **given[1])
             self._policy = Timed(made)
-            return asdict(_about(made, *given)), b""
+            return asdict(declared(made, *given)), b""
         policy = self._policy
         assert policy is not None
         body = b""
@@ -245,8 +274,9 @@ class _Server:
         else:
             return {"seconds": policy.seconds}, b""
         told = policy.exploring
-        phases = None if told is None else np.atleast_1d(np.asarray(told, bool)).tolist()
-        return {"exploring": phases}, body
+        if told is not None:
+            told = np.broadcast_to(np.asarray(told, bool), self._shape[:1]).tolist()
+        return {"exploring": told}, body
 
 
 if __name__ == "__main__":

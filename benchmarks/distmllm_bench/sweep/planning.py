@@ -199,11 +199,11 @@ def make_plan(
     policies = []
     for name, entrant in suite.entrants(tuple(more)).items():
         about = about_policy(entrant.policy, entrant.parameters)
-        if division == "closed" and name in more and about.division != "closed":
-            why = "is pretrained" if about.pretrained else f"knows {about.knows!r}"
+        if division == "closed" and name in more and about.beyond:
             raise ValueError(
-                f"policy {name!r} {why}: the closed division takes policies that know rewards, or "
-                f"latency and energy, and have learned nothing before. Leave out --division."
+                f"policy {name!r} {about.beyond}: the closed division takes policies that know "
+                f"rewards, or latency and energy, and have learned nothing before. Leave out "
+                f"--division."
             )
         policies.append(PlannedPolicy(name, entrant.policy, dict(entrant.parameters), about))
     return lay_out(suite, policies, split=split, salt=salt, command=command)

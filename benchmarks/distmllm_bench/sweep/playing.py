@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,12 @@ from distmllm_agents.oracle import Optimum, optimum
 from distmllm_bench.provenance import provenance
 from distmllm_bench.sweep.cells import Cell, Failure, measure
 from distmllm_bench.sweep.child import OutsideError, error_text
-from distmllm_bench.sweep.identity import cell_key, module_sources
+from distmllm_bench.sweep.identity import cell_key, hash_of, module_sources, profiles
 from distmllm_bench.sweep.isolation import (
     About,
     Isolated,
     Timed,
-    about_policy,
+    declared,
     is_ours,
 )
 from distmllm_env import Scenario, draw_world, load_policy, play
@@ -98,20 +97,22 @@ def _played(
 ) -> list[Cell | Failure]:
     scenario = Scenario.from_toml(job.scenario)
     start = time.perf_counter()
-    with _policy(job, len(seeds)) as (declared, policy):
+    with _policy(job, len(seeds)) as (known, policy):
         for seed, key in zip(seeds, keys, strict=True):
-            if cell_key(scenario, declared.hash, seed, measured()) != key:
+            if cell_key(scenario, known.hash, seed, measured()) != key:
                 raise OutsideError(
-                    "the sources or packages here are not those that the sweep was planned with: "
-                    "install the same versions everywhere, and leave the files alone meanwhile."
+                    "the sources or packages here, or what the policy declares, are not those that "
+                    "the sweep was planned with: install the same versions everywhere, and leave "
+                    "the files alone meanwhile."
                 )
         run = play(scenario, policy, seeds)
         slots = np.array(policy.times())
     about["seconds"] = (time.perf_counter() - start) / len(seeds)
     about["decision_s"] = float(np.median(slots))
     cells: list[Cell | Failure] = []
+    devices = hash_of(profiles(scenario))
     for b, seed in enumerate(seeds):
-        best = _best(job.scenario, seed)
+        best = _best(job.scenario, devices, seed)
         cells.append(measure(run.row(b), best, about))
     return cells
 
@@ -122,19 +123,17 @@ def _policy(job: Job, runs: int) -> Iterator[tuple[About, Timed | Isolated]]:
     folder = None if job.folder is None else Path(job.folder)
     if folder is None and is_ours(job.policy):
         made = load_policy(job.policy, **job.parameters)
-        yield _declared(job.policy, json.dumps(dict(job.parameters))), Timed(made)
+        yield declared(made, job.policy, job.parameters), Timed(made)
         return
     seconds = None if job.seconds is None else job.seconds * runs
     with Isolated(job.policy, job.parameters, seconds, folder) as policy:
         yield policy.about, policy
 
 
-@cache
-def _declared(policy: str, parameters: str) -> About:
-    return about_policy(policy, json.loads(parameters))
-
-
 @lru_cache(maxsize=4096)
-def _best(scenario: str, seed: int) -> Optimum:
-    """Return the optimum of a run's world; all policies of a scenario share it."""
+def _best(scenario: str, devices: str, seed: int) -> Optimum:
+    """Return the optimum of a run's world; all policies of a scenario share it.
+
+    ``devices`` is a hash of the profiles that the scenario reads: they may be written again.
+    """
     return optimum(draw_world(Scenario.from_toml(scenario), [seed]))

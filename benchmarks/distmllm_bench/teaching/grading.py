@@ -15,6 +15,7 @@ from typing import Any
 
 from distmllm_bench.teaching.remote import VARIABLE
 from distmllm_bench.teaching.source import SALT, read_assignment, test_file
+from distmllm_bench.teaching.submission import code_cells
 from distmllm_env.errors import require_extra
 
 _TEST = re.compile(r"test_(?P<question>\w+)_(?P<number>\d+)_(?P<kind>public|hidden)$")
@@ -41,8 +42,7 @@ def grade(
         MissingExtraError: pytest is not installed.
     """
     require_extra("teach", "grading", "pytest")
-    if not file.is_file():
-        raise ValueError(f"submission {str(file)!r} does not exist.")
+    code_cells(file)  # what cannot be read is told before any test
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
         if source is not None:
             found = read_assignment(source, salt)
@@ -121,9 +121,12 @@ class _Recorder:
         self.trouble = ""
 
     def pytest_collection_finish(self, session: Any) -> None:
-        if session.items:
-            self.module = session.items[0].module
-            self.errors = self.module.SUBMISSION.errors()
+        module = session.items[0].module if session.items else None
+        if module is not None and hasattr(module, "SUBMISSION"):
+            self.module = module
+            self.errors = module.SUBMISSION.errors()
+        else:
+            self.trouble = self.trouble or "it holds no tests made by distmllm assignments"
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
@@ -151,13 +154,13 @@ def _run(tests: Path) -> tuple[dict[str, str], list[str], dict[str, Any]]:
         pytest.main(
             [
                 str(tests),
-                *("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--import-mode=importlib"),
+                *("-q", "-p", "no:cacheprovider", "--import-mode=importlib"),
                 *("-c", os.devnull, "--rootdir", str(tests.parent)),
             ],
             plugins=[recorder],
         )
     if recorder.module is None:
-        raise ValueError(f"{tests} cannot be run: {recorder.trouble or quiet.getvalue()}")
+        raise ValueError(f"{tests} cannot be run: {recorder.trouble}")
     recorder.module.SUBMISSION.close()
     sys.modules.pop(recorder.module.__name__, None)  # the next submission gets tests of its own
     keys = {name: getattr(recorder.module, name) for name in ("POINTS", "TESTS")}
@@ -166,12 +169,15 @@ def _run(tests: Path) -> tuple[dict[str, str], list[str], dict[str, Any]]:
 
 @contextmanager
 def _environment(file: Path) -> Iterator[None]:
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(file.resolve())
+    # No plugin of pytest that happens to be installed has a say, or leaves a folder behind.
+    ours = {VARIABLE: str(file.resolve()), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ |= ours
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -15,7 +15,7 @@ from distmllm_bench.sweep.planning import Plan, PlannedPolicy, lay_out
 from distmllm_bench.sweep.playing import Job, play_job
 from distmllm_bench.sweep.run import bench
 from distmllm_bench.sweep.suite import Suite
-from distmllm_bench.teaching.submission import MODULE, SUFFIXES, code_cells, prepare
+from distmllm_bench.teaching.submission import MODULE, SUFFIXES, prepare
 
 CLASS = "Scheduler"
 """What the class of a submission is called."""
@@ -51,28 +51,27 @@ def leaderboard(
         What the report returns, and ``refused``: submission -> reason.
 
     Raises:
-        ValueError: The folder holds no submissions, or two of one name.
+        ValueError: The folder holds no submissions, two of one name, or one that is called like a
+            policy of the suite.
     """
-    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder} holds no submissions: files ending in .py or .ipynb.")
-    names = [path.stem for path in files]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{folder} holds two submissions of {name!r}.")
+    files = _submissions(folder)
     refused: dict[str, str] = {}
     policies = list(_references(suite))
+    for policy in policies:
+        if policy.id in (path.stem for path in files):
+            raise ValueError(f"{folder}: no submission may be called {policy.id!r} as a reference.")
     for path in files:
         place = (out / "submissions" / path.stem).resolve()
         about = _refused(path)
         try:
             prepare(path, place)
             about = about_policy(f"{MODULE}:{CLASS}", {}, place)
-            if about.division != "closed":
-                what = "is pretrained" if about.pretrained else f"knows {about.knows!r}"
-                raise ValueError(f"it declares that it {what}, which the closed division refuses")
+            if about.beyond:
+                raise ValueError(
+                    f"it declares that it {about.beyond}, which the closed division refuses"
+                )
         except ValueError as error:
-            refused[path.stem] = " ".join([str(error), *_mistakes(path)])
+            refused[path.stem] = str(error)
         policies.append(PlannedPolicy(path.stem, f"{MODULE}:{CLASS}", {}, about, str(place)))
     plan = lay_out(suite, policies, salt=salt, command=command)
     store = Store(out / "cells")
@@ -88,26 +87,23 @@ def leaderboard(
     return {**write_report(out), "refused": refused}
 
 
+def _submissions(folder: Path) -> list[Path]:
+    visible = [path for path in folder.glob("[!.]*") if path.is_file()]
+    files = sorted(path for path in visible if path.suffix in SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder} holds no submissions: files ending in .py or .ipynb.")
+    names = [path.stem for path in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{folder} holds two submissions of {name!r}.")
+    return files
+
+
 def _trial(plan: Plan, name: str, seconds: float) -> Job:
     """Return the job of a submission's first run: who fails there is not played for hours."""
     cell = next(cell for cell in plan.cells if cell.policy == name)
     policy = next(policy for policy in plan.policies if policy.id == name)
     return policy.job(plan.markets[0], (cell.seed,), (cell.key,), seconds)
-
-
-def _mistakes(path: Path) -> list[str]:
-    """Return what is wrong in the cells of a submission; nothing of it is run."""
-    try:
-        cells = code_cells(path)
-    except ValueError:
-        return []
-    found = []
-    for number, cell in enumerate(cells, start=1):
-        try:
-            compile(cell, f"cell {number}", "exec")
-        except (SyntaxError, ValueError) as error:
-            found.append(f"In cell {number}: {error}.")
-    return found
 
 
 def _references(suite: Suite) -> Iterator[PlannedPolicy]:

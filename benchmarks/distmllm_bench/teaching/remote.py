@@ -6,6 +6,7 @@ change but the submission itself; one that hangs, exits or eats the memory fails
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import tempfile
@@ -32,7 +33,7 @@ class SubmissionError(AssertionError):
 
 
 class Submission:
-    """A submission at work; a new process takes the place of one that died.
+    """A submission at work; a new process takes the place of one that died. Close it after use.
 
     Args:
         path: What was handed in, ``.py`` or ``.ipynb``.
@@ -45,10 +46,15 @@ class Submission:
     def __init__(self, path: Path, seconds: float = CALL_SECONDS) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="submission-")
         self.folder = Path(self._temporary.name).resolve()
-        prepare(path, self.folder)
         self._seconds = seconds
         self._child: Child | None = None
         self._errors: list[str] | None = None
+        atexit.register(self.close)  # where plain pytest runs the tests, nobody else does
+        try:
+            prepare(path, self.folder)
+        except BaseException:
+            self.close()
+            raise
 
     def errors(self) -> list[str]:
         """Return what went wrong in its cells, or why it cannot be loaded at all."""
@@ -75,8 +81,12 @@ class Submission:
             value = decode(head["value"])
         except OutsideError as error:
             if child.dead:
-                self.close()
-            at = [line.strip() for line in error.trace.splitlines() if "cell " in line]
+                self._stop()
+            at = [
+                line.strip()
+                for line in error.trace.splitlines()
+                if line.strip().startswith('File "cell ')
+            ]
             where = f" ({at[-1]})" if at else ""
             raise SubmissionError(f"{name}: {error}{where}") from None
         except (KeyError, ValueError) as error:
@@ -85,6 +95,12 @@ class Submission:
         return value
 
     def close(self) -> None:
+        """Stop its process and remove its folder."""
+        atexit.unregister(self.close)
+        self._stop()
+        self._temporary.cleanup()
+
+    def _stop(self) -> None:
         """Stop its process; the next call starts another."""
         if self._child is not None:
             self._child.close()
@@ -95,7 +111,7 @@ class Submission:
         try:
             head, _ = self._child.ask("load")
         except OutsideError as error:
-            self.close()
+            self._stop()
             raise SubmissionError(f"it cannot be loaded: {error}") from None
         self._child.allow(None)
         return [str(error) for error in head["errors"]]
@@ -150,10 +166,7 @@ def _answer(word: str, *given: Any) -> Answer:
     if word == "load":
         return {"errors": module.ERRORS}, b""
     name, arguments, named = given
-    function = getattr(module, name, None)
-    if function is None:
-        raise NameError(f"{name!r} is not defined")
-    return {"value": encode(function(*arguments, **named))}, b""
+    return {"value": encode(getattr(module, name)(*arguments, **named))}, b""
 
 
 if __name__ == "__main__":

@@ -36,18 +36,15 @@ def share_of_optimum(
     chosen = Scenario.load(scenario, slots=slots)
     if isinstance(scheduler, SubmittedClass):
         try:
-            with Isolated(
-                scheduler.spec, {}, RUN_SECONDS * len(seeds) + 30.0, scheduler.folder
-            ) as policy:
-                if policy.about.division != "closed":
+            seconds = RUN_SECONDS * len(seeds)
+            with Isolated(scheduler.spec, {}, seconds, scheduler.folder) as policy:
+                if policy.about.beyond:
                     raise SubmissionError(
-                        f"it declares knows = {policy.about.knows!r}: rewards, or latency and "
-                        f"energy, are allowed."
+                        f"it declares that it {policy.about.beyond}, which is not allowed: only "
+                        f"rewards, or latency and energy, and nothing learned before."
                     )
                 run = play(chosen, policy, seeds)
-        except OutsideError as error:
-            raise SubmissionError(str(error)) from None
-        except ValueError as error:  # an allocation that is none
+        except (OutsideError, ValueError) as error:  # ValueError: an allocation that is none
             raise SubmissionError(str(error)) from None
     else:
         run = play(chosen, load_policy(scheduler), seeds)

@@ -93,7 +93,7 @@ def read_assignment(path: Path, salt: str = SALT) -> Assignment:
             _need(not name, where, "a question inside a question")
             keys = dict(re.findall(r"^(\w+):\s*(.+)$", text, re.MULTILINE))
             _need({"name", "points"} <= keys.keys(), where, "a question needs name and points")
-            name, points, tests = keys["name"], float(keys["points"]), []
+            name, points, tests = keys["name"], _points(keys["points"], where), []
         elif mark == "END QUESTION":
             _need(bool(name and tests and not part), where, "a question without tests, or open")
             questions.append(Question(name, points, tuple(tests)))
@@ -105,8 +105,8 @@ def read_assignment(path: Path, salt: str = SALT) -> Assignment:
             _need(part == mark.removeprefix("END "), where, f"{mark} does not belong here")
             part = ""
         elif kind == "code" and part == "SOLUTION":
-            names += _defined(text, ast.FunctionDef)
-            classes += _defined(text, ast.ClassDef)
+            names += _defined(text, ast.FunctionDef, where)
+            classes += _defined(text, ast.ClassDef, where)
         elif kind == "code" and part == "TESTS":
             hidden = text.startswith("# HIDDEN")
             code = text.removeprefix("# HIDDEN").strip()
@@ -159,8 +159,18 @@ def _mark(text: str) -> str:
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-def _defined(code: str, kind: type[ast.FunctionDef] | type[ast.ClassDef]) -> list[str]:
-    return [node.name for node in ast.parse(code).body if isinstance(node, kind)]
+def _defined(code: str, kind: type[ast.FunctionDef] | type[ast.ClassDef], where: str) -> list[str]:
+    try:
+        return [node.name for node in ast.parse(code).body if isinstance(node, kind)]
+    except SyntaxError as error:
+        raise ValueError(f"{where}: the solution is no Python: {error}.") from error
+
+
+def _points(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{where}: points {text!r} are not allowed: a number.") from None
 
 
 def _need(condition: bool, where: str, why: str) -> None:

@@ -45,7 +45,8 @@ MODULE = "submission"
 def prepare(path: Path, folder: Path) -> None:
     """Put a submission into a folder of its own, as a module that survives its own mistakes.
 
-    A cell that raises is noted in ``ERRORS``; the others run all the same.
+    A cell that raises is noted in ``ERRORS``; the others run all the same. Who asks for a name that
+    none defines is told what was noted.
 
     Raises:
         ValueError: As :func:`code_cells`.
@@ -60,6 +61,12 @@ ERRORS = []
 for _number, _cell in enumerate(CELLS, start=1):
     try:
         exec(compile(_cell, f"cell {_number}", "exec"), globals())
-    except Exception as _error:
+    except (Exception, SystemExit) as _error:
         ERRORS.append(f"cell {_number}: {type(_error).__name__}: {_error}")
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise NameError(" ".join([f"{name!r} is not defined.", *(f"In {e}." for e in ERRORS)]))
 """
