@@ -8,7 +8,6 @@ are found and killed. Nothing else of Ray on this machine is touched.
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -26,21 +25,7 @@ START_S = 90.0
 
 
 @pytest.fixture(scope="session")
-def ray_env() -> Iterator[None]:
-    """Ray with a token of this test run, which nobody else knows; nothing goes into ~/.ray."""
-    with pytest.MonkeyPatch.context() as patch:
-        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(16)
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", run)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        yield
-
-
-@pytest.fixture(scope="session")
-def _ray_clusters(
-    ray_env: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["RayCluster"]:
+def _ray_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RayCluster"]:
     if find_spec("ray") is None:
         pytest.skip("ray is not installed")
     if sys.platform != "linux":
@@ -73,13 +58,14 @@ class RayCluster:
     Attributes:
         head: Session of the processes of the first node, what ``os.getsid(0)`` says in a job there.
         second: The same of the second node; 0 while it is dead.
+        starts: How often a second node was started.
     """
 
     def __init__(self, shared: Path) -> None:
         self._note = shared / "ray-cluster.json"  # what the xdist workers know of the one cluster
         self._lock = shared / "ray-cluster.lock"
         self._started_here = False
-        self.head = self.second = self._port = self._starts = 0
+        self.head = self.second = self._port = self.starts = 0
         self._folder = ""
 
     @property
@@ -93,7 +79,7 @@ class RayCluster:
             fcntl.flock(file, fcntl.LOCK_EX)
             note = json.loads(self._note.read_text()) if self._note.exists() else {}
             self.head, self.second = note.get("head", 0), note.get("second", 0)
-            self._port, self._starts = note.get("port", 0), note.get("starts", 0)
+            self._port, self.starts = note.get("port", 0), note.get("starts", 0)
             self._folder = note.get("folder", "")
             yield
 
@@ -126,8 +112,8 @@ class RayCluster:
     def start_second(self) -> None:
         """Start the second node, and wait until it has joined."""
         assert not living(self.second)
-        self._starts += 1
-        name = f"second-{self._starts}"
+        self.starts += 1
+        name = f"second-{self.starts}"
         self.second = self._node(name, f"--address={self.address}")
         self._write()
         self._wait_for(name, self.second)
@@ -175,7 +161,7 @@ class RayCluster:
 
     def _write(self) -> None:
         note = {"head": self.head, "second": self.second, "folder": self._folder}
-        note |= {"port": self._port, "starts": self._starts}
+        note |= {"port": self._port, "starts": self.starts}
         self._note.write_text(json.dumps(note))
 
     def _wait_for(self, name: str, session: int) -> None:

@@ -30,7 +30,7 @@ MARK = "DISTMLLM_TEST_MARK"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _here(ray_env: None) -> Iterator[None]:
+def _here() -> Iterator[None]:
     """Let Ray's workers import this module, by the way that is meant for a user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.path.relpath(Path(__file__).parent))
@@ -335,8 +335,8 @@ def test_a_node_that_joins_gets_jobs_and_closing_ends_them_all(ray_cluster, tmp_
         for _, node in played:
             nodes.add(node)
             found += 1
-            # Four per CPU, of which the killed node's is counted until its death is noticed.
-            assert jobs.taken - found <= 4 * 3
+            # Four per CPU; that of a killed node is counted until its death is noticed.
+            assert jobs.taken - found <= 4 * (1 + ray_cluster.starts)
             if not ray_cluster.second:
                 ray_cluster.start_second()
             if ray_cluster.second in nodes:

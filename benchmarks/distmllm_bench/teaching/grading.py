@@ -150,19 +150,20 @@ def _run(tests: Path) -> tuple[dict[str, str], list[str], dict[str, Any]]:
 
     recorder = _Recorder()
     quiet = io.StringIO()
-    with redirect_stdout(quiet), redirect_stderr(quiet):
-        pytest.main(
-            [
-                str(tests),
-                *("-q", "-p", "no:cacheprovider", "--import-mode=importlib"),
-                *("-c", os.devnull, "--rootdir", str(tests.parent)),
-            ],
-            plugins=[recorder],
-        )
+    words = [str(tests), "-q", "--import-mode=importlib"]
+    words += ["-c", os.devnull, "--rootdir", str(tests.parent)]
+    # What else goes on in this process is no fault of the submission's, and nothing is left behind.
+    for plugin in ("cacheprovider", "unraisableexception", "threadexception"):
+        words += ["-p", f"no:{plugin}"]
+    try:
+        with redirect_stdout(quiet), redirect_stderr(quiet):
+            pytest.main(words, plugins=[recorder])
+    finally:
+        if recorder.module is not None:
+            recorder.module.SUBMISSION.close()
+            sys.modules.pop(recorder.module.__name__, None)  # the next one gets tests of its own
     if recorder.module is None:
         raise ValueError(f"{tests} cannot be run: {recorder.trouble}")
-    recorder.module.SUBMISSION.close()
-    sys.modules.pop(recorder.module.__name__, None)  # the next submission gets tests of its own
     keys = {name: getattr(recorder.module, name) for name in ("POINTS", "TESTS")}
     return recorder.outcomes, recorder.errors, keys
 
