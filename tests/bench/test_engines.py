@@ -352,20 +352,20 @@ def test_a_node_that_joins_gets_jobs_and_closing_ends_them_all(ray_cluster, tmp_
 def test_a_node_killed_in_the_middle_changes_no_result(ray_cluster, tmp_path):
     head, second = ray_cluster.head, ray_cluster.second
     (tmp_path / "second").write_text(str(second))
-    expected = dict(SerialEngine().run(value, range(40)))
+    expected = dict(SerialEngine().run(value, range(100)))
     killed = False
     results = []
     engine = RayEngine(1, ray_cluster.address)
-    with closing(engine.run(on_both, [(str(tmp_path), i) for i in range(40)])) as played:
+    with closing(engine.run(on_both, [(str(tmp_path), i) for i in range(100)])) as played:
         for found in played:
             results.append(found)
             if not killed and second in dict(map(reversed, nodes_of(tmp_path, "ended"))):
                 (tmp_path / "hang").touch()
-                assert wait_until(lambda: list(tmp_path.glob("hangs-*")), 20)
+            if not killed and list(tmp_path.glob("hangs-*")):
                 ray_cluster.kill_second()
                 killed = True
     assert killed
-    assert len(results) == 40
+    assert len(results) == 100
     assert dict(results) == expected
     begun, ended = nodes_of(tmp_path, "begun"), nodes_of(tmp_path, "ended")
     assert {node for _, node in ended} == {head, second}

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and /pro
 
 ASSIGNMENTS = Path(__file__).parents[2] / "notebooks" / "assignments"
 SALT = "pepper"
-CALL_SECONDS = 1.5
+CALL_SECONDS = 1.0
 
 TINY = """
 # %% [markdown]
@@ -279,8 +279,8 @@ class TestTiny:
 
 BAD = {
     # what the first function does -> its code, and words of what is told
-    "loops": (double("while True:", "    pass"), "double: it took longer than 1.5 s"),
-    "sleeps": (double("import time", "time.sleep(60)"), "double: it took longer than 1.5 s"),
+    "loops": (double("while True:", "    pass"), "double: it took longer than 1 s"),
+    "sleeps": (double("import time", "time.sleep(60)"), "double: it took longer than 1 s"),
     "prints for ever": (double("while True:", "    print('x' * 999)"), "it took longer than"),
     "eats memory": (double("return len(bytearray(3 << 30))"), "MemoryError"),
     "exits": (double("os._exit(3)"), "double: its process ended with exit code 3"),
@@ -366,7 +366,6 @@ class TestBad:
         assert words in messages(result)[0]
         assert all(len(message) <= 500 for message in messages(result))
         assert time.monotonic() - start < 15
-        assert graded(tmp_path, DOUBLE, TOTAL)["score"] == 5.0 if name == "loops" else True
 
     def test_says_where_it_raised(self, tmp_path):
         result = graded(tmp_path, TOTAL, double("y = 1", "return y / 0"))
@@ -477,6 +476,7 @@ class TestCells:
         assert result["errors"] == ["it cannot be loaded: its process ended with exit code 7."]
 
     def test_one_that_loops(self, tmp_path, monkeypatch):
+        """It is waited for once, not again for each of the five tests."""
         monkeypatch.setattr(remote, "START_SECONDS", 1.5)
         start = time.monotonic()
         result = graded(tmp_path, DOUBLE, "while True: pass", TOTAL)
@@ -484,7 +484,7 @@ class TestCells:
         assert result["errors"] == [
             "it cannot be loaded: it took longer than 1.5 s and was stopped."
         ]
-        assert time.monotonic() - start < 12
+        assert time.monotonic() - start < 6
 
     def test_one_that_eats_memory(self, tmp_path):
         result = graded(tmp_path, DOUBLE, "x = bytearray(3 << 30)", TOTAL)
@@ -655,15 +655,39 @@ class TestScheduler:
     def test_slow_one(self, tmp_path, monkeypatch):
         from distmllm_bench.teaching import scheduling
 
+        started = []
+
         class Short(scheduling.Isolated):
             def __init__(self, spec, parameters, seconds, folder):
-                assert seconds == 2 * scheduling.RUN_SECONDS
+                started.append(seconds)
                 super().__init__(spec, parameters, 1.0, folder)
 
         monkeypatch.setattr(scheduling, "Isolated", Short)
         (tmp_path / "mine.py").write_text(instead("while True: pass"))
-        result = grading.grade(tmp_path / "mine.py", None, a3(tmp_path), SALT)
-        assert "it took longer than 1 s" in messages(result)[0]
+        hidden = "# HIDDEN\nassert play_unseen(Scheduler, 'paper', 'SEED-SALT') > 0.5"
+        result = grading.grade(tmp_path / "mine.py", None, a3(tmp_path, hidden, hidden), SALT)
+        told = messages(result)
+        assert len(told) == 3
+        assert all("it took longer than 1 s" in message for message in told)
+        assert started == [2 * scheduling.RUN_SECONDS]  # once; nobody waits for it again
+
+    def test_a_failure_is_played_once(self, tmp_path, monkeypatch):
+        from distmllm_bench.teaching import scheduling
+
+        started = []
+
+        class Counted(scheduling.Isolated):
+            def __init__(self, *given):
+                started.append(given)
+                super().__init__(*given)
+
+        monkeypatch.setattr(scheduling, "Isolated", Counted)
+        broken = instead("assert self.problem.slots < 100, 'too many'")
+        (tmp_path / "mine.py").write_text(broken)
+        hidden = "# HIDDEN\nassert play_unseen(Scheduler, 'paper', 'SEED-SALT') > 0.5"
+        result = grading.grade(tmp_path / "mine.py", None, a3(tmp_path, hidden, hidden), SALT)
+        assert ["too many" in message for message in messages(result)] == [False, True, True]
+        assert len(started) == 2
 
     def test_world_is_the_one_that_the_score_is_of(self):
         """A share of the optimum worked out by hand: expected profit over what is best."""

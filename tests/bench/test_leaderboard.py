@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from distmllm_bench.cli import app
 from distmllm_bench.engines import SerialEngine
-from distmllm_bench.sweep.suite import Suite
+from distmllm_bench.sweep.suite import Suite, run_seeds
 from distmllm_bench.teaching.leaderboard import leaderboard
 from distmllm_env import Scenario, load_policy, play
 
@@ -207,8 +207,8 @@ class TestClass:
         one = base / "few"
         one.mkdir()
         board(few, one, out="a")
-        board(few, one, out="b")
-        again = board(few, one, out="a")
+        board(few, one, out="b", seconds=SECONDS + 1)
+        again = board({}, one, out="a")
         assert again["refused"].keys() == {"late", "syntax"}
         tables = [(one / out / "results.csv").read_bytes() for out in ("a", "b")]
         assert tables[0] == tables[1]
@@ -216,13 +216,11 @@ class TestClass:
             if ",plain," in line:
                 assert line in first.decode().splitlines()
 
-    def test_another_word_is_other_seeds(self, played, tmp_path):
+    def test_a_word_makes_the_seeds(self, tmp_path):
         board({"plain.py": PLAIN}, tmp_path, salt="one")
-        board({"plain.py": PLAIN}, tmp_path, salt="two", out="other")
-        seeds = [{row["seed"] for row in rows(tmp_path / out)} for out in ("out", "other")]
-        assert len(seeds[0]) == len(seeds[1]) == 2
-        assert not seeds[0] & seeds[1]
-        assert not (seeds[0] | seeds[1]) & {"0", "1"}
+        seeds = {int(row["seed"]) for row in rows(tmp_path / "out")}
+        assert seeds == {*run_seeds(2, salt="one")}
+        assert not seeds & {0, 1, *run_seeds(2, salt="two")}
 
 
 class TestFolder:
@@ -256,12 +254,9 @@ class TestFolder:
 
     def test_one_that_loops_costs_its_trial(self, tmp_path):
         start = time.monotonic()
-        board({"b.py": PLAIN}, tmp_path)
-        without = time.monotonic() - start
-        start = time.monotonic()
-        result = board({"b.py": PLAIN, "loops.py": FILES["loops.py"]}, tmp_path, out="with")
+        result = board({"loops.py": FILES["loops.py"]}, tmp_path, seconds=9.0)
         assert result["refused"].keys() == {"loops"}
-        assert time.monotonic() - start < without + SECONDS + 5
+        assert 9.0 < time.monotonic() - start < 2 * 9.0
 
     def test_one_that_changes_itself_between_its_runs(self, tmp_path):
         lines = "open(__file__.replace('submission.py', 'submission.py'), 'a').write('\\n# x')"

@@ -135,10 +135,10 @@ class Child:
         try:
             head = json.loads(line)
             number, failed, trace = head.get("number"), head.get("error"), head.get("trace", "")
+            if number != self._number:
+                raise ValueError(number)
         except (ValueError, AttributeError, RecursionError) as error:
-            raise self._death(NO_ANSWER) from error
-        if number != self._number:
-            raise self._death(NO_ANSWER)
+            raise self._death(NO_ANSWER, 0.0) from error
         if failed is not None:
             raise OutsideError(_plain(str(failed), 1000), _plain(str(trace), 4000))
         return head, body
@@ -180,13 +180,22 @@ class Child:
         ):  # gone; on macOS, gone and not waited for
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _death(self, otherwise: str = "its process hung up.") -> OutsideError:
-        """Stop the process and say why there will be no answer."""
-        alone = True
+    def _death(
+        self, otherwise: str = "its process hung up.", patience: float = 1.0
+    ) -> OutsideError:
+        """Stop the process and say why there will be no answer.
+
+        Args:
+            otherwise: What to say if it does not end by itself.
+            patience: Seconds in which it may.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
         try:
-            self._process.wait(1.0)
+            self._process.wait(patience)
+            alone = True
         except subprocess.TimeoutExpired:
-            alone = self._late  # alive and silent: it is our kill that ends it
+            alone = False
         self._kill()
         code = self._process.wait()
         if self._late:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distmllm_bench.sweep.child import Answer, Child, OutsideError, serve
+from distmllm_bench.sweep.child import NO_ANSWER, Answer, Child, OutsideError, serve
 from distmllm_bench.teaching.submission import MODULE, prepare
 from distmllm_bench.teaching.values import decode, encode
 
@@ -35,6 +35,8 @@ class SubmissionError(AssertionError):
 class Submission:
     """A submission at work; a new process takes the place of one that died. Close it after use.
 
+    One that cannot be loaded is not loaded again: it would take as long and fail as before.
+
     Args:
         path: What was handed in, ``.py`` or ``.ipynb``.
         seconds: What one call may take.
@@ -48,7 +50,8 @@ class Submission:
         self.folder = Path(self._temporary.name).resolve()
         self._seconds = seconds
         self._child: Child | None = None
-        self._errors: list[str] | None = None
+        self._errors: list[str] = []
+        self._unloadable = ""
         atexit.register(self.close)  # where plain pytest runs the tests, nobody else does
         try:
             prepare(path, self.folder)
@@ -58,11 +61,10 @@ class Submission:
 
     def errors(self) -> list[str]:
         """Return what went wrong in its cells, or why it cannot be loaded at all."""
-        if self._errors is None:
-            try:
-                self._errors = self._load()
-            except SubmissionError as error:
-                self._errors = [str(error)]
+        try:
+            self._running()
+        except SubmissionError as error:
+            return [str(error)]
         return self._errors
 
     def call(self, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -71,10 +73,7 @@ class Submission:
         Raises:
             SubmissionError: It failed.
         """
-        if self._child is None:
-            self._errors = self._load()
-        child = self._child
-        assert child is not None
+        child = self._running()
         child.allow(self._seconds)
         try:
             head, _ = child.ask("call", name, given, named)
@@ -106,15 +105,23 @@ class Submission:
             self._child.close()
             self._child = None
 
-    def _load(self) -> list[str]:
-        self._child = Child(__name__, START_SECONDS, self.folder)
-        try:
-            head, _ = self._child.ask("load")
-        except OutsideError as error:
-            self._stop()
-            raise SubmissionError(f"it cannot be loaded: {error}") from None
-        self._child.allow(None)
-        return [str(error) for error in head["errors"]]
+    def _running(self) -> Child:
+        """Return its process, a new one where there is none."""
+        if self._unloadable:
+            raise SubmissionError(self._unloadable)
+        if self._child is None:
+            self._child = Child(__name__, START_SECONDS, self.folder)
+            try:
+                told = self._child.ask("load")[0].get("errors")
+                if not isinstance(told, list):
+                    raise OutsideError(NO_ANSWER)
+            except OutsideError as error:
+                self._stop()
+                self._unloadable = f"it cannot be loaded: {error}"
+                raise SubmissionError(self._unloadable) from None
+            self._child.allow(None)
+            self._errors = [str(error) for error in told]
+        return self._child
 
 
 class SubmittedFunction:
@@ -132,10 +139,17 @@ class SubmittedFunction:
 
 
 class SubmittedClass:
-    """A scheduler of a submission, which :func:`.scheduling.share_of_optimum` plays."""
+    """A scheduler of a submission, which :func:`.scheduling.share_of_optimum` plays.
+
+    Attributes:
+        spec: ``module:Class``.
+        folder: Where it lies.
+        late: Why it is not played any more, if it was stopped because it took too long.
+    """
 
     def __init__(self, submission: Submission, name: str) -> None:
         self.spec, self.folder = f"{MODULE}:{name}", submission.folder
+        self.late = ""
 
     def __repr__(self) -> str:
         return self.spec
