@@ -1,8 +1,9 @@
-"""A real Ray cluster for the tests: two nodes on this machine, one cluster for all xdist workers.
+"""What is made once for all xdist workers: a folder of results, and a real Ray cluster.
 
-The first worker that asks starts it, and stops it when its tests are done; meanwhile others use it
-in turns. The processes of a node are those of one session in the sense of setsid(2), by which they
-are found and killed. Nothing else of Ray on this machine is touched.
+The cluster has two nodes on this machine. The first worker that asks starts it, and stops it when
+its tests are done; meanwhile others use it in turns. The processes of a node are those of one
+session in the sense of setsid(2), by which they are found and killed. Nothing else of Ray on this
+machine is touched.
 """
 
 import fcntl
@@ -14,10 +15,11 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,27 +27,52 @@ START_S = 90.0
 
 
 @pytest.fixture(scope="session")
-def _ray_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RayCluster"]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Any]]:
+    """Call ``once(name, make)``: ``make(folder)`` is run by the first xdist worker that asks.
+
+    Returns the folder and what ``make`` returned, as JSON knows it.
+    """
+    shared = shared_folder(tmp_path_factory)
+
+    def made(name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
+        folder, told = shared / name, shared / f"{name}.json"
+        with (shared / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not told.exists():
+                folder.mkdir()
+                told.write_text(json.dumps(make(folder)))
+        return folder, json.loads(told.read_text())
+
+    return made
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of temporary files that all xdist workers of a run have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def ray_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RayCluster"]:
     if find_spec("ray") is None:
         pytest.skip("ray is not installed")
     if sys.platform != "linux":
         pytest.skip("the processes of a node are found in /proc")
-    folder = tmp_path_factory.getbasetemp()
-    cluster = RayCluster(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    cluster = RayCluster(shared_folder(tmp_path_factory))
     yield cluster
     with cluster.mine():
         cluster.stop_if_started_here()
 
 
 @pytest.fixture
-def ray_cluster(_ray_clusters: "RayCluster") -> Iterator["RayCluster"]:
+def ray_cluster(ray_clusters: "RayCluster") -> Iterator["RayCluster"]:
     """The cluster, with both nodes alive; no other xdist worker has it at the same time."""
-    with _ray_clusters.mine():
+    with ray_clusters.mine():
         try:
-            _ray_clusters.start()
+            ray_clusters.start()
         except ClusterError as error:
             pytest.skip(f"no Ray cluster on this machine: {error}")
-        yield _ray_clusters
+        yield ray_clusters
 
 
 class ClusterError(RuntimeError):

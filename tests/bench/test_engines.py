@@ -87,7 +87,13 @@ def make(backend: str) -> Engine:
 def played(request: pytest.FixtureRequest):
     """All that can happen to a job, once per engine: the jobs, and the result of each."""
     jobs = jobs_with_deaths()
-    found = list(make(request.param).run(play, jobs))
+    if request.param == "ray":
+        cluster = request.getfixturevalue("ray_clusters")
+        with cluster.mine():
+            cluster.start()
+            found = list(RayEngine(2, cluster.address, retries=0).run(play, jobs))
+    else:
+        found = list(make(request.param).run(play, jobs))
     assert sorted(index for index, _ in found) == list(range(len(jobs)))
     return jobs, dict(found)
 
@@ -210,13 +216,13 @@ def first_quick_then_slow(index: int) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("backend", ["loky"])
 def test_closing_early_ends_the_workers(backend, monkeypatch, tmp_path):
-    monkeypatch.setenv(MARK, tmp_path.name)
+    monkeypatch.setenv(MARK, str(tmp_path))
     with closing(make(backend).run(first_quick_then_slow, range(100))) as results:
         assert next(results) == (0, 0)
-        assert marked(tmp_path.name)
+        assert marked(str(tmp_path))
         begun = time.monotonic()
     assert time.monotonic() - begun < 5
-    assert marked(tmp_path.name) == []
+    assert marked(str(tmp_path)) == []
 
 
 SCRIPT = """
@@ -254,7 +260,7 @@ def test_interrupted_program_leaves_nothing_and_writes_nothing_to_stdout(backend
     program = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, backend],
         cwd=tmp_path,
-        env={**os.environ, MARK: tmp_path.name, "PYTHONPATH": "library"},
+        env={**os.environ, MARK: str(tmp_path), "PYTHONPATH": "library"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -277,7 +283,7 @@ def test_interrupted_program_leaves_nothing_and_writes_nothing_to_stdout(backend
     assert stderr.rstrip().endswith("KeyboardInterrupt")
     assert stdout == ""
     assert expected <= lines, stderr
-    assert wait_until(lambda: not marked(tmp_path.name), 5), marked(tmp_path.name)
+    assert wait_until(lambda: not marked(str(tmp_path)), 5), marked(str(tmp_path))
 
 
 # A cluster of two nodes

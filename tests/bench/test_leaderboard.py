@@ -131,11 +131,15 @@ def rows(out):
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory):
-    base = tmp_path_factory.mktemp("board")
-    result = board({**FILES, "good.py": SOLUTION}, base)
-    assert children() == []
-    return base, result
+def played(once):
+    """The whole class, played once for all xdist workers."""
+
+    def play_class(base):
+        result = board({**FILES, "good.py": SOLUTION}, base)
+        assert children() == []
+        return result
+
+    return once("board", play_class)
 
 
 class TestClass:
