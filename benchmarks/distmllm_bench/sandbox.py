@@ -21,6 +21,9 @@ from typing import Any, NoReturn, cast
 MEMORY_BYTES = 2 << 30
 """What a submission may use, libraries included."""
 
+FILE_BYTES = 64 << 20
+"""How long a file that it writes may get."""
+
 _PACKAGES = ("distmllm_env", "distmllm_agents", "distmllm_bench")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # What libraries read when they are loaded or asked for the time, the machine or random numbers.
@@ -62,6 +65,7 @@ def restrict(folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
             if hasattr(module, name):
                 setattr(module, name, _refuse(f"{module.__name__}.{name}"))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.addaudithook(_hook(folder.resolve()))
 

@@ -248,6 +248,18 @@ class TestAllowed:
 
 
 class TestLimits:
+    def test_length_of_a_file(self, folders):
+        own, _ = folders
+        cases = {
+            "short": "Path('short').write_bytes(bytes(1 << 20))",
+            "long": "open('long', 'wb').write(bytes(65 << 20))",
+            "still there": "assert sum(range(10)) == 45",
+        }
+        told = restricted(*folders, cases)
+        assert told["short"] == told["still there"] == "done"
+        assert "File too large" in told["long"]
+        assert (own / "long").stat().st_size <= 64 << 20
+
     def test_memory(self, folders):
         cases = {
             "small": "assert len(bytearray(50 << 20)) == 50 << 20",
