@@ -66,7 +66,7 @@ class Child:
     def __init__(
         self, module: str, seconds: float | None = None, folder: Path | None = None
     ) -> None:
-        self._late = False
+        self._late = self._killed = False
         self._number = 0
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -174,11 +174,12 @@ class Child:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _kill(self) -> None:
-        """Kill the process and what it started in its session."""
-        with suppress(
-            ProcessLookupError, PermissionError
-        ):  # gone; on macOS, gone and not waited for
-            os.killpg(self.pid, signal.SIGKILL)
+        """Kill the process and what it started in its session: once, for the number may return."""
+        if not self._killed:
+            self._killed = True
+            # Nothing is left; macOS says the second where the process was not waited for.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _death(
         self, otherwise: str = "its process hung up.", patience: float = 1.0
