@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format clean rllib assignments notebooks
+.PHONY: demo test lint format clean rllib lab assignments notebooks
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -22,6 +22,10 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Jupyter, opened at the notebooks. All but 05 need nothing else.
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab --notebook-dir notebooks
 
 # Student and instructor versions; `make assignments SALT=word` makes other hidden tests.
 SALT ?= SEED-SALT
@@ -54,6 +58,10 @@ $(BIN)/python:
 $(VENV)/.core: $(SOURCES) | $(BIN)/python
 	$(INSTALL) -e .
 	touch $@
+
+$(VENV)/.lab: $(SOURCES) | $(BIN)/python
+	$(INSTALL) -e . jupyterlab
+	touch $@ $(VENV)/.core
 
 $(VENV)/.teach: $(SOURCES) | $(BIN)/python
 	$(INSTALL) -e ".[rl,fast,teach]"

@@ -182,7 +182,9 @@ def make_feedback(outcome: Outcome, allocation: Array, knows: Knows = "rewards")
 
 def require_policy(thing: object) -> None:
     """Raise ``ValueError`` unless ``thing`` has the methods of the contract."""
-    if isinstance(thing, type) or not isinstance(thing, Policy):
+    if isinstance(thing, type) and isinstance(thing, Policy):  # it has the methods
+        raise ValueError(f"{thing!r} is a class, not a policy: {thing.__name__}() makes one.")
+    if not isinstance(thing, Policy):
         raise ValueError(
             f"{thing!r} is not a policy: an object with reset(problem, rng), act(observation) "
             f"and update(feedback) is needed."

@@ -86,6 +86,11 @@ def policy_target(spec: str) -> tuple[str, Path | None]:
         target = spec
     else:
         names = policy_names()
+        if suffix == "py":
+            word = f"{PurePath(spec).stem}:ClassName"
+            raise ValueError(
+                f"policy {spec!r}: for a class in that file write {word}, in its folder."
+            )
         if spec not in names:
             raise unknown_name("policy", spec, [*names, "package.module:Class", "FILE.npz"])
         target = names[spec]

@@ -200,7 +200,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Folder of results [runs/bench/SUITE].")] = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="One more: name, package.module:Class or file; repeatable."),
+        typer.Option(help="One more: name, package.module:Class or trained FILE.npz; repeatable."),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="development or official [the suite's].")

@@ -347,10 +347,16 @@ class Incomplete:
 
 
 class TestContract:
-    @pytest.mark.parametrize("thing", [None, 42, "ucb", Incomplete(), UCB, Plain])
+    @pytest.mark.parametrize("thing", [None, 42, "ucb", Incomplete(), Incomplete])
     def test_not_a_policy(self, paper: Scenario, thing: Any) -> None:
         with pytest.raises(ValueError, match="is not a policy: an object with reset"):
             play(paper, thing, [0])
+
+    @pytest.mark.parametrize("thing", [UCB, Plain])
+    def test_a_class_without_its_brackets(self, paper: Scenario, thing: type) -> None:
+        message = rf"is a class, not a policy: {thing.__name__}\(\) makes one"
+        with pytest.raises(ValueError, match=message):
+            play(paper, thing, [0])  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("batched", [True, False])
     @pytest.mark.parametrize(
@@ -457,6 +463,7 @@ class TestLoading:
             (f"{HERE}:Plain", {"lucky": 1}, "'lucky'. Did you mean 'luck'?"),
             (f"{HERE}:Needy", {}, "missing a required argument: 'need'"),
             (42, {}, "42 is not a policy: an object with reset"),
+            ("mine.py", {}, "for a class in that file write mine:ClassName, in its folder"),
             (f"{HERE}:Incomplete", {}, "is not a policy: an object with reset"),
             (Plain(), {"luck": 1}, "parameters ['luck'] need a policy class"),
             ("ucb", {"scale": "sigm"}, "unknown scale 'sigm'. Did you mean 'sigma'?"),

@@ -433,6 +433,13 @@ def double(x):
         assert messages(result)[0] == ""
         assert scores(result) == [1.0, 3.0]
 
+    def test_sees_no_variable_of_the_grader(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("GRADER_TOKEN", "secret")
+        look = double("names = ('GRADER_TOKEN', 'PYTEST_CURRENT_TEST', 'PATH')",
+                      "return [name in os.environ for name in names]")  # fmt: skip
+        check = PUBLIC.replace("double(2) == 4", "double(2) == [False, False, True]")
+        assert scores(graded(tmp_path, look, TOTAL, source=check)) == [2.0, 3.0]
+
     def test_reads_and_writes_nothing_elsewhere(self, tmp_path):
         other = tmp_path / "other.txt"
         other.write_text("kept")

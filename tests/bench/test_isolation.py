@@ -252,8 +252,10 @@ WRONG = {
 }
 GARBAGE = {
     "words": framed(b"hello"),
-    "no body": framed(b"{}\\n"),
-    "phases": framed(b'{"exploring": [[1], [2, 3]]}\\n' + bytes(32)),
+    # The fifth question: load, reset, act, update, act.
+    "no body": framed(b'{"number": 5}\\n'),
+    "phases": framed(b'{"number": 5, "exploring": [[1], [2, 3]]}\\n' + bytes(32)),
+    "another number": framed(b'{"number": 4}\\n' + bytes(32)),
     "endless": struct.pack("!iQ", -1, 2**62) + b"and nothing more",
 }
 '''
@@ -493,7 +495,9 @@ class TestBrokenContract:
         timer.join(5.0)
         assert not timer.is_alive()
 
-    @pytest.mark.parametrize("how", ["words", "no body", "phases", "endless", "hang up"])
+    @pytest.mark.parametrize(
+        "how", ["words", "no body", "phases", "another number", "endless", "hang up"]
+    )
     def test_garbage_on_the_channel(self, how):
         """Told at once, not when the time is over, and never played."""
         start = time.monotonic()

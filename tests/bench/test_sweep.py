@@ -604,7 +604,9 @@ class TestFailures:
         assert result["cells"] == {"done": 11, "failed": 1, "missing": 0, "damaged": 0}
         error = "RuntimeError: not this one: <object object>"
         place = {"scenario": "paper", "policy": "picky", "seed": 1, "error": error}
-        assert result["failures"] == [place]
+        (failure,) = result["failures"]
+        assert "raise RuntimeError(" in failure.pop("trace")
+        assert failure == place
         scenario = Scenario.load("paper", slots=6)
         for row in rows(folder)[:4]:
             seed = int(row["seed"])
@@ -647,7 +649,10 @@ class TestFailures:
         answer = cli(*words)
         assert answer.exit_code == 1
         assert "mixed: 11 done, 1 failed; 0 played now" in answer.stdout
-        assert "paper, picky, seed 1: RuntimeError: not this one: <object object>" in answer.stdout
+        error, place, line = answer.stdout.splitlines()[1:4]
+        assert error == "  paper, picky, seed 1: RuntimeError: not this one: <object object>"
+        assert 'outside_sweep.py", line ' in place
+        assert line.startswith("    raise RuntimeError(")
         rows = json.loads(cli(*words, "--dry-run", "--retry-failed", "--json").stdout)
         assert [row["to play"] for row in rows] == [1, 0, 0]
         again = cli(*words, "--retry-failed")

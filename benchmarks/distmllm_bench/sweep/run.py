@@ -107,7 +107,10 @@ def bench(
         "cells": {state: states[state] for state in ("done", "failed", "missing", "damaged")},
         "played": kept,
         "failures": [
-            {name: row[name] for name in ("scenario", "policy", "seed", "error")}
+            {
+                **{name: row[name] for name in ("scenario", "policy", "seed", "error")},
+                "trace": _trace(store, row),
+            }
             for row in table
             if row["status"] in ("failed", "damaged")
         ],
@@ -132,13 +135,22 @@ def text(result: dict[str, Any], out: Path) -> str:
     """Return what is printed after a sweep."""
     counts = ", ".join(f"{n} {state}" for state, n in result["cells"].items() if n)
     lines = [f"{result['suite']}: {counts}; {result['played']} played now"]
-    groups: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[tuple[str, str, str, str], list[int]] = {}
     for f in result["failures"]:
-        groups.setdefault((f["scenario"], f["policy"], f["error"]), []).append(f["seed"])
-    for (market, policy, error), seeds in groups.items():
+        key = (f["scenario"], f["policy"], f["error"], f["trace"])
+        groups.setdefault(key, []).append(f["seed"])
+    for (market, policy, error, trace), seeds in groups.items():
         first = f"seed {seeds[0]}" + (f" and {len(seeds) - 1} more" if len(seeds) > 1 else "")
         lines.append(f"  {market}, {policy}, {first}: {error}")
+        where = [line.strip() for line in trace.splitlines() if line.strip(" ^~")]
+        lines += [f"    {line}" for line in where[-2:]]  # file and line where it raised
     return "\n".join([*lines, f"results: {result['results']}", f"report:  distmllm report {out}"])
+
+
+def _trace(store: Store, row: dict[str, Any]) -> str:
+    """Return where the policy of a failed cell raised; empty if it did not."""
+    found = store.get(row["key"]) if row["status"] == "failed" else None
+    return found.trace if isinstance(found, Failure) else ""
 
 
 def _lost(result: Lost, job: Job) -> Failure:
