@@ -433,6 +433,19 @@ def double(x):
         assert messages(result)[0] == ""
         assert scores(result) == [1.0, 3.0]
 
+    def test_has_its_time_for_every_call_anew(self, tmp_path):
+        """One that raised is not stopped later, while other tests go on."""
+        path = tmp_path / "mine.py"
+        path.write_text("def double(x):\n    return 2 * x if x else 1 / x\n")
+        submission = remote.Submission(path)
+        try:
+            with pytest.raises(remote.SubmissionError, match="ZeroDivisionError"):
+                submission.call("double", (0,), {})
+            time.sleep(1.5 * CALL_SECONDS)
+            assert submission.call("double", (2,), {}) == 4
+        finally:
+            submission.close()
+
     def test_sees_no_variable_of_the_grader(self, tmp_path, monkeypatch):
         monkeypatch.setenv("GRADER_TOKEN", "secret")
         look = double("names = ('GRADER_TOKEN', 'PYTEST_CURRENT_TEST', 'PATH')",

@@ -76,22 +76,18 @@ class Submission:
         child = self._running()
         child.allow(self._seconds)
         try:
-            head, _ = child.ask("call", name, given, named)
-            value = decode(head["value"])
+            return decode(child.ask("call", name, given, named)[0]["value"])
         except OutsideError as error:
             if child.dead:
                 self._stop()
-            at = [
-                line.strip()
-                for line in error.trace.splitlines()
-                if line.strip().startswith('File "cell ')
-            ]
+            places = [line.strip() for line in error.trace.splitlines()]
+            at = [place for place in places if place.startswith('File "cell ')]
             where = f" ({at[-1]})" if at else ""
             raise SubmissionError(f"{name}: {error}{where}") from None
         except (KeyError, ValueError) as error:
             raise SubmissionError(f"{name}: {error}") from None
-        child.allow(None)
-        return value
+        finally:
+            child.allow(None)
 
     def close(self) -> None:
         """Stop its process and remove its folder."""
