@@ -8,7 +8,6 @@ an expert who wants to break out of Python; for that, run it in a container.
 from __future__ import annotations
 
 import os
-import signal
 import site
 import sys
 import sysconfig
@@ -43,7 +42,10 @@ _REFUSED = {
     "open a database": ("sqlite3.connect", "sqlite3.connect/handle"),
 }  # fmt: skip
 # Python tells no hook of these.
-_SILENT = {os: ("mkfifo", "mknod", "setpriority"), signal: ("pidfd_send_signal",)}
+_SILENT = {
+    **dict.fromkeys(("os", "posix"), ("mkfifo", "mknod", "setpriority")),
+    **dict.fromkeys(("signal", "_signal"), ("pidfd_send_signal",)),
+}
 _WITHOUT = ("numba", "_dbm", "_gdbm")  # they open libraries and files past Python
 
 
@@ -57,13 +59,14 @@ def restrict(folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
     """
     import ctypes  # noqa: F401 - numpy asks for it late, and then it may not be loaded any more
     import resource
+    import signal  # noqa: F401 - so that it is there to be changed
 
     for name in _WITHOUT:
         sys.modules.setdefault(name, cast(ModuleType, None))
     for module, names in _SILENT.items():
         for name in names:
-            if hasattr(module, name):
-                setattr(module, name, _refuse(f"{module.__name__}.{name}"))
+            if hasattr(sys.modules.get(module), name):
+                setattr(sys.modules[module], name, _refuse(f"{module}.{name}"))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
