@@ -21,36 +21,38 @@ PACKAGES = {
 
 MEASURE = """
 import json, sys, time
-wall, cpu = time.perf_counter(), time.process_time()
+start = time.process_time()
+import gymnasium, numpy, pettingzoo
+between = time.process_time()
 import distmllm_env
-wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-print(json.dumps([wall, cpu, sorted(sys.modules)]))
+end = time.process_time()
+print(json.dumps([between - start, end - between, sorted(sys.modules)]))
 """
 
 
-def measured() -> tuple[float, set[str]]:
-    """Import the package in a fresh process: seconds, and all modules that are loaded then.
+def measured() -> tuple[float, float, set[str]]:
+    """Import the package in a fresh process.
 
-    On a busy machine the process has to wait for its turn. That is not the package's fault, so
-    where the processor worked for less time than went by, its time counts.
+    Returns seconds of the processor for what it needs and for itself, and the modules loaded then.
     """
     run = subprocess.run(
         [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
     )
-    wall, cpu, modules = json.loads(run.stdout)
-    return min(wall, cpu), set(modules)
+    needed, own, modules = json.loads(run.stdout)
+    return needed, own, set(modules)
 
 
 class TestCost:
     def test_loads_nothing_heavy(self) -> None:
-        _, modules = measured()
+        *_, modules = measured()
         assert "distmllm_env.slot" in modules
         # numba comes with the first market.
         assert not {module for module in modules if module.split(".")[0] in (*HEAVY, "numba")}
 
-    def test_takes_less_than_three_tenths_of_a_second(self) -> None:
-        best = min(measured()[0] for _ in range(5))
-        assert best < 0.3
+    def test_costs_less_than_half_of_what_it_needs(self) -> None:
+        """About a fifth when this was written. As a ratio: seconds hang on the machine."""
+        times = [measured()[:2] for _ in range(5)]
+        assert min(own / needed for needed, own in times) < 0.5
 
 
 def sources() -> dict[str, ast.Module]:
