@@ -262,6 +262,13 @@ class TestFolder:
         assert result["refused"].keys() == {"loops"}
         assert 9.0 < time.monotonic() - start < 2 * 9.0
 
+    def test_one_that_was_too_slow_is_played_when_it_has_more_time(self, tmp_path):
+        slow = {"slow.py": instead("import time; time.sleep(0.1)")}
+        assert board(slow, tmp_path, seconds=0.5)["refused"].keys() == {"slow"}
+        assert board(slow, tmp_path, seconds=60.0)["refused"] == {}
+        states = {row["status"] for row in rows(tmp_path / "out") if row["policy"] == "slow"}
+        assert states == {"done"}
+
     def test_one_that_changes_itself_between_its_runs(self, tmp_path):
         lines = "open(__file__.replace('submission.py', 'submission.py'), 'a').write('\\n# x')"
         result = board({"sly.py": instead(lines), "b.py": PLAIN}, tmp_path)

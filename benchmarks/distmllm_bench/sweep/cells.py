@@ -179,6 +179,10 @@ class Store:
                 raise ValueError(f"{failed} is not a record of a failure: {error!r}.") from error
         return None
 
+    def forget_failure(self, key: str) -> None:
+        """Take away the record of a failure, so that the cell counts as missing."""
+        self._paths(key)[1].unlink(missing_ok=True)
+
     def state(self, key: str) -> tuple[State, str]:
         """Return how a cell stands, and why it is failed or damaged."""
         try:

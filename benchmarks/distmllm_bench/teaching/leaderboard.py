@@ -83,6 +83,8 @@ def leaderboard(
     for cell in plan.cells:
         if cell.policy in refused:
             store.put(cell.key, Failure(f"refused: {refused[cell.policy]}", "", {}))
+        else:
+            store.forget_failure(cell.key)  # it may have more time than at an earlier call
     bench(plan, out, engine, seconds=seconds)
     return {**write_report(out), "refused": refused}
 
