@@ -210,15 +210,14 @@ class TestClass:
         few = {name: FILES[name] for name in ("plain.py", "late.py", "syntax.py")}
         one = base / "few"
         one.mkdir()
-        board(few, one, out="a")
-        board(few, one, out="b", seconds=SECONDS + 1)
-        again = board({}, one, out="a")
+        board(few, one)
+        table = (one / "out" / "results.csv").read_bytes()
+        again = board({}, one, seconds=SECONDS + 1)
         assert again["refused"].keys() == {"late", "syntax"}
-        tables = [(one / out / "results.csv").read_bytes() for out in ("a", "b")]
-        assert tables[0] == tables[1]
-        for line in tables[0].decode().splitlines():
-            if ",plain," in line:
-                assert line in first.decode().splitlines()
+        assert (one / "out" / "results.csv").read_bytes() == table
+        mine = [line for line in table.decode().splitlines() if ",plain," in line]
+        assert len(mine) == 2
+        assert set(mine) <= {*first.decode().splitlines()}
 
     def test_a_word_makes_the_seeds(self, tmp_path):
         board({"plain.py": PLAIN}, tmp_path, salt="one")
@@ -258,9 +257,9 @@ class TestFolder:
 
     def test_one_that_loops_costs_its_trial(self, tmp_path):
         start = time.monotonic()
-        result = board({"loops.py": FILES["loops.py"]}, tmp_path, seconds=9.0)
+        result = board({"loops.py": FILES["loops.py"]}, tmp_path, seconds=6.0)
         assert result["refused"].keys() == {"loops"}
-        assert 9.0 < time.monotonic() - start < 2 * 9.0
+        assert 6.0 < time.monotonic() - start < 2 * 6.0
 
     def test_one_that_was_too_slow_is_played_when_it_has_more_time(self, tmp_path):
         slow = {"slow.py": instead("import time; time.sleep(0.1)")}
