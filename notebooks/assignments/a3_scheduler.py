@@ -71,6 +71,8 @@ from distmllm_bench.teaching.scheduling import SHARES, play_unseen, share_of_opt
 class Scheduler:
     """Says in one sentence what it does."""
 
+    coordinates = True  # it decides for all providers together
+
     def reset(self, problem, rng):
         """Start a run."""
         # BEGIN SOLUTION
