@@ -31,9 +31,11 @@ Answer = tuple[dict[str, Any], bytes]
 MOST_BYTES = 1 << 28
 """Length of the longest answer."""
 
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
-
 NO_ANSWER = "its process sent something that is no answer."
+"""What is said of a process that breaks the protocol."""
+
+# Variables that a process in a folder of its own still sees.
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
 class OutsideError(Exception):
