@@ -137,7 +137,7 @@ def figure(scenario: Scenario, lines: Sequence[Line]) -> dict[str, bytes]:
             if line.policy != "oracle":  # its regret is 0 by definition
                 _band(right, line.scores.regret_curve, look)
         left.set_ylabel("average profit up to t, share of the optimum")
-        left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        left.yaxis.set_major_formatter(PercentFormatter(1.0))
         right.set_ylabel("cumulative pseudo-regret R(t)")
         finals = [line.scores.share_curve.mean(axis=0)[-1] for line in lines]
         left.set_ylim(min(finals) - 0.15, max(*finals, 1.0) + 0.02)

@@ -270,7 +270,7 @@ def _curves(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title
         ax.axhline(float(np.mean(every)), **style.style("heu"), linewidth=1.3, label="HEU")
         ax.axhline(1.0, color="0.2", linewidth=0.8)
         ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set_xlabel("thousand slots of training")
         ax.set_ylabel("profit, share of the optimum")
         ax.set_title(f"{title}: mean and range of the trainings", fontsize=10)

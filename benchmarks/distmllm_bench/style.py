@@ -83,12 +83,18 @@ def rendered(figure: Any, dpi: int) -> dict[str, bytes]:
     """Render a matplotlib figure without dates or versions in it, so that equal figures are equal.
 
     Args:
-        figure: The figure; call this inside the ``rc_context`` that it was drawn in.
+        figure: The figure; call this inside the ``rc_context`` that it was drawn in. It is laid out
+            once, at this resolution, and has no layout engine afterwards.
         dpi: Resolution of the PNG.
 
     Returns:
         ``png`` and ``svg`` -> file content.
     """
+    layout = figure.get_layout_engine()
+    if layout is not None:  # left to savefig, it costs a drawing more for every file
+        figure.set_dpi(dpi)
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     files = {}
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         buffer = io.BytesIO()

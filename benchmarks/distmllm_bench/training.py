@@ -106,7 +106,7 @@ def curve_figure(curves: Mapping[str, Any], scenario: str) -> bytes:
         ax.axhline(heu, color="0.45", linestyle="--", linewidth=1.2, label="HEU")
         ax.axhline(1.0, color="0.2", linewidth=0.8)
         ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set_xlabel("slots of training")
         ax.set_ylabel("profit, share of the optimum")
         ax.set_xlim(left=0)

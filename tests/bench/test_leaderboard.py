@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from distmllm_bench.cli import app
 from distmllm_bench.engines import SerialEngine
+from distmllm_bench.report import run
 from distmllm_bench.sweep.suite import Suite, run_seeds
 from distmllm_bench.teaching.leaderboard import leaderboard
 from distmllm_env import Scenario, load_policy, play
@@ -130,6 +131,13 @@ def rows(out):
         return list(csv.DictReader(file))
 
 
+@pytest.fixture
+def plain_page(monkeypatch):
+    """No figures on the page: they take most of the time of a small class."""
+    monkeypatch.setattr(run, "figures", lambda *_: {})
+    monkeypatch.setattr(run, "market_figures", lambda *_: [])
+
+
 @pytest.fixture(scope="module")
 def played(once):
     """The whole class, played once for all xdist workers."""
@@ -171,11 +179,11 @@ class TestClass:
         names = {"__name__": "solution"}
         exec(SOLUTION, names)
         scenario = Scenario.load("toy", slots=14)
-        run = play(scenario, names["Scheduler"](), [0, 1])
+        ours = play(scenario, names["Scheduler"](), [0, 1])
         heu = play(scenario, load_policy("heu"), [0, 1])
         found = {(row["policy"], int(row["seed"])): row for row in rows(base / "out")}
         for i in (0, 1):
-            expected = run.expected_profit[i].sum()
+            expected = ours.expected_profit[i].sum()
             assert float(found["good", i]["expected_profit"]) == pytest.approx(expected, rel=1e-12)
             other = heu.expected_profit[i].sum()
             assert float(found["heu", i]["expected_profit"]) == pytest.approx(other, rel=1e-12)
@@ -203,6 +211,7 @@ class TestClass:
         assert kept == (GOOD | set(REASONS)) - {"no_notebook"}
         assert {path.name for path in (base / "class").iterdir()} == {*FILES, "good.py"}
 
+    @pytest.mark.usefixtures("plain_page")
     def test_again(self, played):
         """The same table, bit for bit, in another folder and in the same one."""
         base, _ = played
@@ -219,6 +228,7 @@ class TestClass:
         assert len(mine) == 2
         assert set(mine) <= {*first.decode().splitlines()}
 
+    @pytest.mark.usefixtures("plain_page")
     def test_a_word_makes_the_seeds(self, tmp_path):
         board({"plain.py": PLAIN}, tmp_path, salt="one")
         seeds = {int(row["seed"]) for row in rows(tmp_path / "out")}
@@ -226,6 +236,7 @@ class TestClass:
         assert not seeds & {0, 1, *run_seeds(2, salt="two")}
 
 
+@pytest.mark.usefixtures("plain_page")
 class TestFolder:
     def test_empty(self, tmp_path):
         with pytest.raises(ValueError, match="holds no submissions"):

@@ -106,7 +106,8 @@ def coarse():
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
+def written(once):
+    """A sweep and what was told of its report, made once for all xdist workers."""
     suite = small(
         [
             "heu",
@@ -120,12 +121,17 @@ def sweep(tmp_path_factory):
         runs=RUNS,
         slots=25,
     )
-    return played(tmp_path_factory.mktemp("report") / "sweep", suite)
+    return once("report", lambda folder: write_report(played(folder / "sweep", suite)))
 
 
 @pytest.fixture(scope="module")
-def report(sweep):
-    return write_report(sweep)
+def sweep(written):
+    return written[0] / "sweep"
+
+
+@pytest.fixture(scope="module")
+def report(written):
+    return written[1]
 
 
 @pytest.fixture(scope="module")
@@ -495,17 +501,17 @@ def test_a_scenario_where_random_play_is_best_is_left_out_and_said(tmp_path):
         assert "one is left out of scores: random play earns the optimum in 2 of 2 worlds" in told
 
 
-def test_the_same_cells_give_the_same_files(sweep, report):
-    written = {p.relative_to(sweep) for p in sweep.rglob("*") if p.parent.name != "cells"}
-    before = {name: (sweep / name).read_bytes() for name in written if (sweep / name).is_file()}
-    again = write_report(sweep)
-    assert again == report
-    after = {p.relative_to(sweep) for p in sweep.rglob("*") if p.parent.name != "cells"}
-    assert after == written
-    for name, content in before.items():
-        assert (sweep / name).read_bytes() == content, name
+def test_the_same_cells_give_the_same_files(sweep, report, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(sweep, folder)
+    again = write_report(folder)
+    assert again == json.loads(json.dumps(report).replace(str(sweep), str(folder)))
+    files = {path.relative_to(sweep) for path in sweep.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    for name in files:
+        assert (folder / name).read_bytes() == (sweep / name).read_bytes(), name
     expected = {"report.html", "summary.md", "results.csv", "timing.csv", "pairwise.csv"}
-    assert expected < {str(name) for name in before}
+    assert expected < {str(name) for name in files}
 
 
 def test_files_are_told_and_have_safe_names(sweep, report):

@@ -63,10 +63,6 @@ def drawn(size: tuple[float, float], draw: Callable[[Any], None]) -> dict[str, b
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        layout = figure.get_layout_engine()
-        if layout is not None:  # once for both files: it is a good part of the work
-            layout.execute(figure)
-            figure.set_layout_engine("none")
         return style.rendered(figure, DPI)
 
 
