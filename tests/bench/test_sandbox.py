@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from distmllm_bench import landlock
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc of Linux")
 
 ROOT = Path(__file__).parents[2]
@@ -247,6 +249,28 @@ class TestAllowed:
         own, other = folders
         code = "import tempfile\ntempfile.tempdir = str(own)\ntempfile.mkdtemp()"
         assert restricted(own, other, {"x": code}) == {"x": "done"}
+
+
+class TestCompiledLibraries:
+    """They open files without Python's knowledge; the kernel keeps them to the folder."""
+
+    MODEL = (
+        "from ortools.sat.python import cp_model\n"
+        "model = cp_model.CpModel()\nmodel.new_int_var(0, 7, 'x')\n"
+        "assert model.export_to_file(str({folder} / 'model.txt')) is {done}"
+    )
+
+    def test_write_in_the_folder_alone(self, folders):
+        if not landlock.version():
+            pytest.skip("this kernel has no Landlock")
+        own, other = folders
+        cases = {
+            "own": self.MODEL.format(folder="own", done=True),
+            "other": self.MODEL.format(folder="other", done=False),
+        }
+        assert restricted(own, other, cases) == dict.fromkeys(cases, "done")
+        assert (own / "model.txt").exists()
+        assert not (other / "model.txt").exists()
 
 
 class TestLimits:

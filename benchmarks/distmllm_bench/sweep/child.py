@@ -219,12 +219,14 @@ def serve(answer: Callable[..., Answer], quiet: frozenset[str] = frozenset()) ->
             and is the answer to all further questions if the word was a quiet one.
         quiet: Words that nobody waits for an answer to.
     """
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    parent = os.getppid()
     connection = Connection(int(sys.argv[1]))
     if len(sys.argv) > 2:
         from distmllm_bench.sandbox import restrict
 
         restrict(Path(sys.argv[2]))
+    # From here on, for the kernel restricts each thread by itself and those that it starts.
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     failed: dict[str, str] | None = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
