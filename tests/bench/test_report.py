@@ -216,6 +216,10 @@ class Page(HTMLParser):
     def table(self, first_head):
         return [table for table in self.tables if table[0][0] == first_head]
 
+    def undone(self):
+        """The rows of the box that says which cells are undone."""
+        return next(table[1:] for table in self.tables if table[0][1] == "scenarios")
+
     def row(self, first_head, name):
         """The one row of a name in all tables that begin with this head."""
         found = [row for table in self.table(first_head) for row in table if row[0] == name]
@@ -385,22 +389,28 @@ def test_failures_are_shown_and_not_ranked(report, rows, page):
         "damaged": 0,
     }
     error = "RuntimeError: lost <i>the</i> thread | & gave up"
+    assert failed["toy"] != failed[ODD_MARKET]  # else they are one group
+    groups = {scenario: seeds for scenario, seeds in failed.items() if seeds}
     assert report["failures"] == [
         {
-            "scenario": scenario,
             "policy": "report_outside:Flaky",
             "status": "failed",
             "error": error,
             "seeds": seeds,
+            "scenarios": [scenario],
         }
-        for scenario, seeds in failed.items()
-        if seeds
+        for scenario, seeds in groups.items()
     ]
-    box = page.table("scenario")[0]
-    assert [row[:3] + row[5:] for row in box[1:]] == [
-        [scenario, "report_outside:Flaky", "failed", error]
-        for scenario, seeds in failed.items()
-        if seeds
+    assert page.undone() == [
+        [
+            "report_outside:Flaky",
+            scenario,
+            "all" if len(seeds) == RUNS else ranges(seeds),
+            str(len(seeds)),
+            "failed",
+            error,
+        ]
+        for scenario, seeds in groups.items()
     ]
     assert f"{total} failed, of {2 * 8 * RUNS} cells" in page.text
     why = f"{total} of {2 * RUNS} cells undone: {total} failed"
@@ -420,7 +430,7 @@ def test_failures_are_shown_and_not_ranked(report, rows, page):
 
 
 def test_a_policy_has_no_averages_where_a_run_is_undone(report, page):
-    failed = {group["scenario"]: group["seeds"] for group in report["failures"]}
+    failed = {group["scenarios"][0]: group["seeds"] for group in report["failures"]}
     tables = [t for t in page.table("policy") if t[0][1].startswith("profit")]
     for scenario, table in zip(("toy", ODD_MARKET), tables, strict=True):
         shown = next(row for row in table if row[0] == "report_outside:Flaky")
@@ -457,14 +467,30 @@ def test_missing_and_damaged_cells_are_shown_and_not_averaged(sweep, tmp_path):
     names = Names(after.results)
     nothing = {market: [] for market in views}
     page = Page(document(after, names, list(views.values()), {}, nothing))
-    box = {(row[0], row[1], row[2]): row[3:] for row in page.table("scenario")[0][1:]}
-    assert box["toy", HOSTILE, "missing"] == ["2", "1, 2", "–"]
-    count, seeds, error = box[ODD_MARKET, "HEU", "damaged"]
-    assert (count, seeds) == ("1", "3")
+    box = {(row[0], row[4]): row for row in page.undone()}
+    assert box[HOSTILE, "missing"][1:] == ["toy", "1, 2", "2", "missing", "–"]
+    *place, error = box["HEU", "damaged"]
+    assert place[1:] == [ODD_MARKET, "3", "1", "damaged"]
     assert "./cells/" in error
     assert str(folder) not in page.text
     assert "2 missing, 1 damaged" in page.text
     assert "2 missing, 1 damaged" in summary(after, names, list(views.values()), {}, nothing)
+
+
+def test_what_fails_everywhere_alike_is_told_once(tmp_path):
+    markets = ["toy", {"scenario": "paper", "id": "again"}]
+    folder = played(tmp_path / "sweep", small([outside("Broken"), "heu"], markets, slots=3))
+    keys = {(c.market, c.policy, c.seed): c.key for c in Results(folder).plan.cells}
+    (folder / "cells" / f"{keys['again', 'heu', 1]}.npz").unlink()
+    names, comparison = Names(Results(folder)), Comparison(Results(folder))
+    page = Page(document(comparison, names, [], {}, {}))
+    assert page.undone() == [
+        ["report_outside:Broken", "all", "all", "4", "failed", "ValueError: cannot start"],
+        ["HEU", "again", "1", "1", "missing", "–"],
+    ]
+    assert "failed: report_outside:Broken on toy, again, seeds 0, 1: ValueError" in text(
+        write_report(folder)
+    )
 
 
 def test_nobody_is_ranked_where_random_play_is_undone(sweep, tmp_path):

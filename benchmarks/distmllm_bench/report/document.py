@@ -13,7 +13,7 @@ from distmllm_bench.report.markets import MarketView
 from distmllm_bench.report.names import Names, printable
 from distmllm_bench.report.origins import facts
 from distmllm_bench.report.tables import Table
-from distmllm_bench.report.undone import counts, undone
+from distmllm_bench.report.undone import counts
 
 
 def document(
@@ -69,13 +69,13 @@ def _contents(views: Sequence[MarketView]) -> str:
 
 
 def _warning(comparison: Comparison, names: Names) -> str:
-    groups = undone(comparison.results)
-    if not groups:
+    table = tables.failures(comparison, names)
+    if not table.rows:
         return ""
     return (
         '<section class="warning" id="undone"><h2>Cells are undone</h2>'
         f"{_p(words.incomplete(counts(comparison.results)))}"
-        f"{_table(tables.failures(groups, names), 'Cells that are undone')}</section>"
+        f"{_table(table, 'Cells that are undone')}</section>"
     )
 
 

@@ -12,7 +12,7 @@ from distmllm_bench.report.markets import MarketView
 from distmllm_bench.report.names import Names, printable
 from distmllm_bench.report.origins import facts
 from distmllm_bench.report.tables import Cell, Table
-from distmllm_bench.report.undone import counts, undone
+from distmllm_bench.report.undone import counts
 
 
 def summary(
@@ -28,12 +28,12 @@ def summary(
         _plain(printable(comparison.results.plan.description)),
         _plain(words.compared(comparison)),
     ]
-    groups = undone(comparison.results)
-    if groups:
+    table = tables.failures(comparison, names)
+    if table.rows:
         parts += [
             "## Cells are undone",
             _plain(words.incomplete(counts(comparison.results))),
-            _table(tables.failures(groups, names)),
+            _table(table),
         ]
     parts.append("## Leaderboard")
     parts += [_plain(text) for text in (*words.scale(comparison), *words.left_out(comparison))]

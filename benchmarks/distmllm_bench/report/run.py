@@ -28,7 +28,7 @@ def write_report(folder: Path) -> dict[str, Any]:
 
     Returns:
         The files, the leaderboard, how many cells are in each state, and those that are undone by
-        scenario, policy and reason. All as JSON knows it.
+        policy and reason. All as JSON knows it.
 
     Raises:
         ValueError: The folder holds no sweep.
@@ -56,7 +56,10 @@ def write_report(folder: Path) -> dict[str, Any]:
         "figures": _write_figures(folder / "figures", drawn),
         "leaderboard": leaderboard_rows(comparison),
         "cells": counts(results),
-        "failures": [{**vars(group), "seeds": list(group.seeds)} for group in undone(results)],
+        "failures": [
+            {**vars(group), "seeds": list(group.seeds), "scenarios": list(group.scenarios)}
+            for group in undone(results)
+        ],
     }
 
 
@@ -81,8 +84,9 @@ def text(result: dict[str, Any]) -> str:
     ]
     shown: Sequence[dict[str, Any]] = result["failures"][:10]
     lines += [
-        f"{group['status']}: {printable(group['scenario'])}, {printable(group['policy'])}, seeds "
-        f"{ranges(group['seeds'])}" + (f": {printable(group['error'])}" if group["error"] else "")
+        f"{group['status']}: {printable(group['policy'])} on "
+        f"{printable(', '.join(group['scenarios']))}, seeds {ranges(group['seeds'])}"
+        + (f": {printable(group['error'])}" if group["error"] else "")
         for group in shown
     ]
     more = len(result["failures"]) - len(shown)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from distmllm_bench.report.comparison import Comparison, Standing
 from distmllm_bench.report.markets import MEASURES, MarketView
 from distmllm_bench.report.names import Names, printable
-from distmllm_bench.report.undone import Undone, ranges
+from distmllm_bench.report.undone import undone, where
 from distmllm_bench.statistics import Interval
 
 NOTHING = "–"
@@ -122,22 +122,24 @@ def differences(names: Names, standings: Sequence[Standing]) -> Table:
     )
 
 
-def failures(groups: Sequence[Undone], names: Names) -> Table:
-    """Return the cells that are undone."""
-    rows = [
-        [
-            Cell(printable(group.scenario)),
-            Cell(names.title(group.policy)),
-            Cell(group.status),
-            Cell(str(len(group.seeds))),
-            Cell(ranges(group.seeds)),
-            Cell(printable(group.error) if group.error else NOTHING),
-        ]
-        for group in groups
-    ]
-    heads = ("scenario", "policy", "state", "cells", "seeds", "error")
-    words = frozenset(("policy", "state", "seeds", "error"))
-    return Table(heads, rows, words, frozenset(("seeds", "error")))
+def failures(comparison: Comparison, names: Names) -> Table:
+    """Return the cells that are undone; without rows if there are none."""
+    rows = []
+    for group in undone(comparison.results):
+        scenarios, seeds = where(group, comparison.results)
+        rows.append(
+            [
+                Cell(names.title(group.policy)),
+                Cell(scenarios),
+                Cell(seeds),
+                Cell(str(len(group.scenarios) * len(group.seeds))),
+                Cell(group.status),
+                Cell(printable(group.error) if group.error else NOTHING),
+            ]
+        )
+    heads = ("policy", "scenarios", "seeds", "cells", "state", "error")
+    words = frozenset(("scenarios", "seeds", "state", "error"))
+    return Table(heads, rows, words, frozenset(("scenarios", "seeds", "error")))
 
 
 def market(view: MarketView, names: Names) -> Table:

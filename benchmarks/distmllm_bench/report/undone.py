@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from distmllm_bench.report.names import printable
 from distmllm_bench.sweep.cells import State
 from distmllm_bench.sweep.results import Results
 
@@ -19,31 +20,34 @@ SPANS = 4
 
 @dataclass(frozen=True)
 class Undone:
-    """Cells of one policy on one scenario that are undone for the same reason.
+    """Cells of one policy that are undone for the same reason, all with the same seeds.
 
     Attributes:
-        scenario: Id.
         policy: Id.
         status: ``failed``, ``missing`` or ``damaged``.
         error: What was wrong, in one line; empty for a missing one.
-        seeds: Of these cells.
+        seeds: Of these cells, in every one of the scenarios.
+        scenarios: Ids.
     """
 
-    scenario: str
     policy: str
     status: State
     error: str
     seeds: tuple[int, ...]
+    scenarios: tuple[str, ...]
 
 
 def undone(results: Results) -> list[Undone]:
-    """Return all cells that are not done, grouped by scenario, policy and reason."""
-    groups: dict[tuple[str, str, State, str], list[int]] = {}
+    """Return all cells that are not done, grouped by policy, reason and seeds."""
+    seeds: dict[tuple[str, State, str, str], list[int]] = {}
     for row in results.rows:
         if row["status"] != "done":
-            key = (row["scenario"], row["policy"], row["status"], row["error"])
-            groups.setdefault(key, []).append(row["seed"])
-    return [Undone(*key, tuple(seeds)) for key, seeds in groups.items()]
+            key = (row["policy"], row["status"], row["error"], row["scenario"])
+            seeds.setdefault(key, []).append(row["seed"])
+    scenarios: dict[tuple[str, State, str, tuple[int, ...]], list[str]] = {}
+    for (policy, status, error, scenario), some in seeds.items():
+        scenarios.setdefault((policy, status, error, tuple(some)), []).append(scenario)
+    return [Undone(*group, tuple(some)) for group, some in scenarios.items()]
 
 
 def counts(results: Results) -> dict[State, int]:
@@ -55,6 +59,14 @@ def counts(results: Results) -> dict[State, int]:
 def counted(found: dict[State, int]) -> str:
     """Return counts of undone cells in words."""
     return ", ".join(f"{n} {state}" for state, n in found.items() if n and state != "done")
+
+
+def where(group: Undone, results: Results) -> tuple[str, str]:
+    """Return scenarios and seeds of a group in words: ``all`` stands for several that are all."""
+    scenarios, seeds = ", ".join(group.scenarios), ranges(group.seeds)
+    every = len(group.scenarios) == len(results.markets) > 1
+    always = len(group.seeds) == len(results.seeds) > 1
+    return "all" if every else printable(scenarios), "all" if always else seeds
 
 
 def ranges(seeds: Sequence[int]) -> str:
