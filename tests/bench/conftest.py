@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 START_S = 90.0
+SERVING = ([b"distmllm_bench.sweep.isolation"], [b"distmllm_bench.teaching.remote"])
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +45,23 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, 
         return folder, json.loads(told.read_text())
 
     return made
+
+
+@pytest.fixture(scope="session")
+def children() -> Callable[[], list[int]]:
+    """Lists the processes of this one that hold code from outside; none without a /proc."""
+
+    def found() -> list[int]:
+        pids = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it just ended
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                module = (entry / "cmdline").read_bytes().split(b"\0")[2:3]
+                if int(parent) == os.getpid() and module in SERVING:
+                    pids.append(int(entry.name))
+        return pids
+
+    return found
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

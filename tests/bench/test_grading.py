@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -113,7 +112,7 @@ TOTAL = "import numpy as np\ndef total(values):\n    return np.sum(values)\n"
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch, tmp_path):
+def short(monkeypatch, tmp_path, children):
     """Short limits, a folder of temporary files of our own, nothing of it left at the end."""
     monkeypatch.setattr(remote, "START_SECONDS", 6.0)
     monkeypatch.setattr(remote, "CALL_SECONDS", CALL_SECONDS)
@@ -123,18 +122,6 @@ def short(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
     assert children() == []
-
-
-def children():
-    """Processes that this one started for submissions."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            line = (entry / "cmdline").read_bytes()
-            if int(fields[1]) == os.getpid() and (b"remote" in line or b"isolation" in line):
-                found.append(int(entry.name))
-    return found
 
 
 def cells_file(path, *cells):

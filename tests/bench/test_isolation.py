@@ -286,7 +286,7 @@ def _nothing_hangs():
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left():
+def _nothing_is_left(children):
     """No process and no thread outlives a test."""
     threads = set(threading.enumerate())
     yield
@@ -309,20 +309,6 @@ def stat(pid):
 def alive(pid):
     found = stat(pid)
     return found is not None and found[0] not in "ZX"
-
-
-def children():
-    """Processes that play a policy for this one."""
-    if not Path("/proc/self/stat").exists():
-        return []
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            told = stat(entry.name)
-            line = (entry / "cmdline").read_bytes()
-            if told and told[1] == os.getpid() and b"sweep.isolation" in line:
-                found.append(int(entry.name))
-    return found
 
 
 def gone(pid, seconds=3.0):
@@ -528,7 +514,7 @@ class TestBrokenContract:
 
 class TestProcesses:
     @in_proc
-    def test_are_gone_after_use_error_and_timeout(self):
+    def test_are_gone_after_use_error_and_timeout(self, children):
         with Isolated("outside_isolation:Plain", {}, None) as policy:
             assert children() == [policy.pid]
             play(TOY, policy, [0])
@@ -608,7 +594,7 @@ class TestAbout:
             ("ucb-sigma", "rewards", False, False, "closed"),
         ],
     )
-    def test_shipped(self, name, knows, coordinates, pretrained, division):
+    def test_shipped(self, children, name, knows, coordinates, pretrained, division):
         about = about_policy(name, {})
         assert about.target == policy_names()[name]
         told = (about.knows, about.coordinates, about.pretrained, about.division)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import sys
 import time
 from contextlib import suppress
@@ -105,17 +104,6 @@ REASONS = {
 SECONDS = 2.0
 
 
-def children():
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            line = (entry / "cmdline").read_bytes()
-            if int(fields[1]) == os.getpid() and b"isolation" in line:
-                found.append(int(entry.name))
-    return found
-
-
 def board(files, base, salt=None, out="out", seconds=SECONDS):
     folder = base / "class"
     folder.mkdir(exist_ok=True)
@@ -139,7 +127,7 @@ def plain_page(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def played(once):
+def played(once, children):
     """The whole class, played once for all xdist workers."""
 
     def play_class(base):
