@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -225,6 +225,7 @@ class RayEngine:
             task: Any = ray.remote(num_cpus=1, max_retries=self.retries)(_attempt)
             shared, waiting = ray.put(work), iter(enumerate(jobs))
             out: dict[Any, int] = {}
+            stack.callback(_cancel, out)
             while True:
                 # Enough for each CPU to go on with; the rest waits here, not in Ray's scheduler.
                 most = 4 * max(1, int(ray.cluster_resources().get("CPU", 0)))
@@ -294,6 +295,19 @@ def _fetch(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
         return Lost(_one_line(getattr(error, "cause", None) or error))
+
+
+def _cancel(out: Mapping[Any, int]) -> None:
+    """End tasks that nobody waits for: in the midst of them, Ray's shutdown may end this process.
+
+    It takes their deaths for failures, and the closed connection to its node for a dead node.
+    """
+    import ray
+
+    for reference in out:
+        ray.cancel(reference, force=True)
+    if out:
+        ray.wait(list(out), num_returns=len(out), timeout=10.0, fetch_local=False)
 
 
 def _environment() -> dict[str, str]:

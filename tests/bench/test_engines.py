@@ -333,7 +333,18 @@ def where(folder: str) -> int:
     return os.getsid(0)
 
 
-def test_a_node_that_joins_gets_jobs_and_closing_ends_them_all(ray_cluster, tmp_path):
+def test_a_node_that_joins_gets_jobs_and_closing_ends_them_all(ray_cluster, tmp_path, monkeypatch):
+    import ray
+
+    out_at_shutdown = []
+
+    def shutdown(really=ray.shutdown):
+        out = list(played.gi_frame.f_locals["out"])
+        _, going_on = ray.wait(out, num_returns=len(out), timeout=0, fetch_local=False)
+        out_at_shutdown.append((len(out), going_on))
+        really()
+
+    monkeypatch.setattr(ray, "shutdown", shutdown)
     ray_cluster.kill_second()
     engine = RayEngine(1, ray_cluster.address)
     jobs, nodes, found = Counted([str(tmp_path)] * 2000), set(), 0
@@ -349,6 +360,9 @@ def test_a_node_that_joins_gets_jobs_and_closing_ends_them_all(ray_cluster, tmp_
                 break
     assert nodes == {ray_cluster.head, ray_cluster.second}
     assert found < 2000
+    ((canceled, going_on),) = out_at_shutdown
+    assert canceled > 0
+    assert going_on == []  # Ray may end this process if it shuts down in the midst of a task
     pids = [path.name.removeprefix("pid-") for path in tmp_path.glob("pid-*")]
     assert len(pids) >= 2
     gone = wait_until(lambda: not any(Path("/proc", pid, "exe").exists() for pid in pids), 10)
