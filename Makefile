@@ -23,14 +23,13 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Jupyter, opened at the notebooks. All but 05 need nothing else.
+# Jupyter, opened at the notebooks, and what grades assignments. All but 05 need nothing else.
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
-# Student and instructor versions; `make assignments SALT=word` makes other hidden tests.
-SALT ?= SEED-SALT
+# Student and instructor versions; `make assignments SALT=word` makes hidden tests of your own.
 assignments: $(VENV)/.teach
-	$(BIN)/distmllm assignments notebooks/assignments/a[0-9]*.py --out runs/assignments --seed-salt $(SALT)
+	$(BIN)/distmllm assignments notebooks/assignments/a[0-9]*.py --out runs/assignments $(if $(SALT),--seed-salt "$(SALT)")
 
 # Runs the notebooks and keeps what they print and draw beside their sources.
 notebooks: $(VENV)/.teach
@@ -60,7 +59,7 @@ $(VENV)/.core: $(SOURCES) | $(BIN)/python
 	touch $@
 
 $(VENV)/.lab: $(SOURCES) | $(BIN)/python
-	$(INSTALL) -e . jupyterlab
+	$(INSTALL) -e ".[lab]"
 	touch $@ $(VENV)/.core
 
 $(VENV)/.teach: $(SOURCES) | $(BIN)/python

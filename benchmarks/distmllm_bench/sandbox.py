@@ -52,8 +52,10 @@ _REFUSED = {
 _SILENT = {
     **dict.fromkeys(("os", "posix"), ("mkfifo", "mknod", "setpriority")),
     **dict.fromkeys(("signal", "_signal"), ("pidfd_send_signal",)),
+    "_posixsubprocess": ("fork_exec",),
 }
-_WITHOUT = ("numba", "_dbm", "_gdbm")  # they open libraries and files past Python
+# They open libraries, files and connections past Python.
+_WITHOUT = ("numba", "_dbm", "_gdbm", "readline", "zmq")
 
 
 def restrict(folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -67,6 +69,7 @@ def restrict(folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
     import ctypes  # noqa: F401 - numpy asks for it late, and then it may not be loaded any more
     import resource
     import signal  # noqa: F401 - so that it is there to be changed
+    import subprocess  # noqa: F401 - likewise what is beneath it
 
     for name in _WITHOUT:
         sys.modules.setdefault(name, cast(ModuleType, None))
@@ -105,6 +108,9 @@ def _hook(folder: Path, readable: Iterable[Path]) -> Callable[[str, tuple[Any, .
                     raise PermissionError(f"a submission may not write {_name(path)}: {own} only")
             elif not below(path, roots):
                 raise PermissionError(f"a submission may not read {_name(path)}")
+        elif event in ("os.listdir", "os.scandir"):
+            if not below(given[0], roots):
+                raise PermissionError(f"a submission may not list {_name(given[0])}")
         elif event in _CHANGES:
             for path in given[:2]:
                 if not isinstance(path, int) and not below(path, (own,)):

@@ -35,7 +35,7 @@
 # may import NumPy, SciPy, OR-Tools and `distmllm_agents.mapping`; to hand in a policy of this package, or
 # a copy of one, earns nothing. It
 # knows rewards (the default), or declares `knows = "latency_energy"`; whatever else it declares is
-# refused. A run of 500 slots may take twenty seconds. It is played in a process of its own that holds
+# refused. A run of 500 slots may take five seconds. It is played in a process of its own that holds
 # no world: what you may know is in `problem` and `feedback`.
 #
 # **Check** what you have at any time with `distmllm grade a3_scheduler.ipynb` in this folder, compare it

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from distmllm_agents.oracle import optimum
 from distmllm_bench.cli import app
-from distmllm_bench.teaching import grading, remote
+from distmllm_bench.teaching import grading, remote, scheduling
 from distmllm_bench.teaching.source import read_assignment
 from distmllm_bench.teaching.source import test_file as file_of_tests
 from distmllm_bench.teaching.values import decode, encode
+from distmllm_env import Scenario, play
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc of Linux")
 
@@ -368,7 +371,15 @@ class TestBad:
 
     def test_changes_what_it_is_given(self, tmp_path):
         code = "import numpy as np\ndef total(v):\n    s = v.sum()\n    v[:] = 0\n    return s\n"
-        assert graded(tmp_path, DOUBLE, code)["score"] == 5.0
+        result = graded(tmp_path, DOUBLE, code)
+        assert result["score"] == 2.0
+        assert "ValueError: it changes what it is given" in messages(result, "q2")[0]
+
+    def test_warns(self, tmp_path):
+        code = "import numpy as np\ndef total(v):\n    np.zeros(1) / 0\n    return np.sum(v)\n"
+        result = graded(tmp_path, DOUBLE, code)
+        assert result["score"] == 2.0
+        assert "total: RuntimeWarning: invalid value" in messages(result, "q2")[0]
 
     @pytest.mark.parametrize(
         "code",
@@ -628,6 +639,10 @@ class TestScheduler:
             ("Scheduler = 5", ""),
             ("x = 5", "Scheduler"),
             ("def Scheduler(:", "Scheduler"),
+            (
+                "from distmllm_agents.distmllm import DistMLLM as Scheduler",
+                "it is built on distmllm_agents.distmllm:DistMLLM, a policy of this package",
+            ),
             (PLAIN.replace("reset(self, problem, rng)", "reset(self)"), "TypeError"),
         ],
     )
@@ -641,6 +656,40 @@ class TestScheduler:
             assert result["score"] == 0.0
             assert message
             assert words in message
+
+    def test_says_where_it_raised(self, tmp_path):
+        (tmp_path / "mine.py").write_text(instead("raise KeyError('my own')"))
+        result = grading.grade(tmp_path / "mine.py", None, a3(tmp_path), SALT)
+        assert "KeyError: 'my own' (File \"cell 1\", line" in messages(result)[0]
+
+    def test_runs_that_tell_each_other_count_as_played_alone(self, tmp_path, monkeypatch):
+        """The third and later runs copy a plan that the first ones made; alone there is none."""
+        shared = PLAIN.replace("class Scheduler:", "PLANS = []\n\n\nclass Scheduler:").replace(
+            "self.problem, self.rng = problem, rng",
+            "self.problem, self.rng = problem, rng\n"
+            "        PLANS.append(rng.integers(0, problem.workers, (1, problem.providers, 2)))",
+        )
+        sly = shared.replace("return self.rng.integers", "return PLANS[-1] if 1 else None.integers")
+        made = {}
+        seeds = [3, 4, 5, 6]
+        for name, code in (("sly", sly), ("honest", shared)):
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "mine.py").write_text(code)
+            submission = remote.Submission(folder / "mine.py")
+            scheduler = remote.SubmittedClass(submission, "Scheduler")
+            together = scheduling.share_of_optimum(scheduler, "toy", seeds, 30)
+            alone = [scheduling.share_of_optimum(scheduler, "toy", [seed], 30) for seed in seeds]
+            made[name] = together, alone
+            submission.close()
+        for together, alone in made.values():
+            assert together == pytest.approx(np.mean(alone), rel=1e-12)
+        names = {"__name__": "sly"}
+        exec(sly, names)
+        whole = play(Scenario.load("toy", slots=30), names["Scheduler"](), seeds)
+        pooled = scheduling._earned(whole).mean()
+        best = 30 * optimum(whole.world).value.mean()
+        assert pooled / best != pytest.approx(made["sly"][0], rel=1e-6)
 
     def test_finds_no_world(self, tmp_path):
         """Neither in frames, nor among all objects, nor behind what it is given."""
@@ -698,7 +747,7 @@ class TestScheduler:
         hidden = "# HIDDEN\nassert play_unseen(Scheduler, 'paper', 'SEED-SALT') > 0.5"
         result = grading.grade(tmp_path / "mine.py", None, a3(tmp_path, hidden, hidden), SALT)
         assert ["too many" in message for message in messages(result)] == [False, True, True]
-        assert len(started) == 2
+        assert len(started) == 3  # the public test, one of its runs alone, and what fails
 
     def test_world_is_the_one_that_the_score_is_of(self):
         """A share of the optimum worked out by hand: expected profit over what is best."""
@@ -774,12 +823,6 @@ class TestCommand:
         ("name", "content", "words"),
         [
             ("mine.txt", "x = 1", "a file ending in .py or .ipynb is allowed"),
-            ("mine.ipynb", "{", "cannot be read"),
-            ("mine.ipynb", "[]", "cannot be read"),
-            ("mine.ipynb", '{"cells": [{"cell_type": "code"}]}', "cannot be read"),
-            ("mine.ipynb", '{"cells": [{"cell_type": "code", "source": 5}]}', "cannot be read"),
-            ("mine.ipynb", '{"cells": 5}', "cannot be read"),
-            ("mine.py", b"\xff\xfe", "cannot be read"),
         ],
     )
     def test_what_is_no_submission(self, good, name, content, words):
@@ -788,6 +831,56 @@ class TestCommand:
         told = self.refused(path, "--assignment", good / "tiny.py")
         assert words in told
         assert name in told
+
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [
+            ("mine.ipynb", "{", "no notebook (JSONDecodeError"),
+            ("mine.ipynb", "[]", "no notebook (TypeError"),
+            ("mine.ipynb", '{"cells": [{"cell_type": "code"}]}', "no notebook (KeyError"),
+            ("mine.ipynb", '{"cells": [{"cell_type": "code", "source": 5}]}', "no notebook"),
+            ("mine.ipynb", '{"cells": 5}', "no notebook (TypeError"),
+            ("mine.py", b"x = 1\n# \xff\xfe", "it is not UTF-8 at byte 8"),
+        ],
+    )
+    def test_what_cannot_be_read_is_graded(self, good, name, content, words):
+        path = good / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        answer = self.run(path, "--assignment", good / "tiny.py", "--json")
+        assert answer.exit_code == 0
+        told = json.loads(answer.stdout)
+        assert (told["score"], told["max"]) == (0.0, 5.0)
+        (error,) = told["errors"]
+        assert error.startswith("it cannot be read: ")
+        assert words in error
+        assert messages(told) == [error, error]
+
+    @pytest.mark.parametrize("ending", ["\n", "\r\n"])
+    def test_with_a_mark_at_the_beginning(self, good, ending):
+        text = (DOUBLE + TOTAL).replace("\n", ending)
+        (good / "mine.py").write_bytes(text.encode("utf-8-sig"))
+        answer = self.run(good / "mine.py", "--assignment", good / "tiny.py", "--json")
+        assert json.loads(answer.stdout)["score"] == 5.0
+
+    def test_interrupted_is_no_grade(self, good):
+        (good / "mine.py").write_text(DOUBLE + "\ndef total(v):\n    while True: pass\n")
+        (good / "mine.py").write_text("open('begun', 'w').close()\n" + double("while True: pass"))
+        command = [sys.executable, "-m", "distmllm_bench", "grade", str(good / "mine.py"), "--json"]
+        grader = subprocess.Popen(
+            [*command, "--assignment", str(good / "tiny.py")],
+            env={**os.environ, "TMPDIR": str(good / "temporary")},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        until = time.monotonic() + 30
+        while not list((good / "temporary").glob("submission-*/begun")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(0.3)
+        grader.send_signal(signal.SIGINT)
+        told, wrong = grader.communicate(timeout=30)
+        assert (grader.returncode, told) == (130, "")
+        assert wrong.strip() == "interrupted"
+        assert list((good / "temporary").glob("*")) == []
 
     def test_tests_that_are_none(self, good):
         (good / "test_mine.py").write_text("this is no Python")

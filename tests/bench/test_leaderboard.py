@@ -62,7 +62,9 @@ def notebook(*cells):
 
 FILES = {
     "blank.py": "class Scheduler:\n    def reset(self, problem, rng):\n        ...\n",
+    "bom.py": f"\ufeff{PLAIN}",
     "copy_of_plain.py": PLAIN,
+    "built.py": "from distmllm_agents.distmllm import DistMLLM\nclass Scheduler(DistMLLM): pass\n",
     "declares.py": PLAIN.replace("def reset", "knows = 'world'\n\n    def reset", 1),
     "exits.py": instead("import os", "if observation.slot == 3: os._exit(5)"),
     "late.py": instead("if observation.slot > 10: raise RuntimeError('tired')"),
@@ -83,9 +85,10 @@ FILES = {
     "notes.txt": "hello",
     "data.csv": "1,2",
 }
-GOOD = {"good", "copy_of_plain", "notebook", "plain", HOSTILE}
+GOOD = {"good", "bom", "copy_of_plain", "notebook", "plain", HOSTILE}
 REASONS = {
     "blank": "act",
+    "built": "it is built on distmllm_agents.distmllm:DistMLLM, a policy of this package",
     "declares": "it declares that it knows 'world', which the closed division refuses",
     "exits": "a first run failed: its process ended with exit code 5",
     "late": "a first run failed: RuntimeError: tired",
@@ -231,14 +234,16 @@ class TestFolder:
             board({"notes.txt": "x"}, tmp_path)
         assert not (tmp_path / "out").exists()
 
-    def test_two_of_one_name(self, tmp_path):
-        with pytest.raises(ValueError, match="two submissions of 'a'"):
-            board({"a.py": PLAIN, "a.ipynb": notebook(PLAIN)}, tmp_path)
-
-    def test_name_of_a_reference(self, tmp_path):
-        """Nobody takes the place of a policy that is played for comparison."""
-        with pytest.raises(ValueError, match="heu"):
-            board({"heu.py": PLAIN}, tmp_path)
+    def test_names_that_are_taken(self, tmp_path):
+        """Two of one name, or that of a reference: the suffix tells them apart."""
+        files = {"a.py": PLAIN, "a.ipynb": notebook(PLAIN), "heu.py": PLAIN, "b.py": PLAIN}
+        assert board(files, tmp_path)["refused"] == {}
+        table = rows(tmp_path / "out")
+        assert {row["status"] for row in table} == {"done"}
+        names = {"random", "oracle", "heu", "heu.py", "a.py", "a.ipynb", "b"}
+        assert {row["policy"] for row in table} == names
+        earned = {name: [r["profit"] for r in table if r["policy"] == name] for name in names}
+        assert earned["heu.py"] == earned["a.py"] == earned["b"] != earned["heu"]
 
     @pytest.mark.parametrize("name", ["...py", "..py"])
     def test_name_that_is_a_place(self, tmp_path, name):

@@ -15,7 +15,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn an error about what the user asked for into a message and exit code 2."""
+    """Turn an error into a message, and exit code 2 if it is about what the user asked for."""
     from distmllm_env.errors import MissingExtraError
 
     try:
@@ -23,6 +23,12 @@ def usage_errors() -> Iterator[None]:
     except (ValueError, MissingExtraError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
+    except OSError as error:  # a full disk, say
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @contextmanager
@@ -35,7 +41,8 @@ def kept_cells(folder: Path) -> Iterator[None]:
         print(f"\ninterrupted: {again}", file=sys.stderr)
         raise typer.Exit(130) from None
     except OSError as error:
-        print(f"error: {error}. {again}", file=sys.stderr)
+        kept = f" {again}" if (folder / "cells").is_dir() else ""
+        print(f"error: {error}.{kept}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

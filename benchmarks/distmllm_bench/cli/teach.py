@@ -18,6 +18,10 @@ def assignments(
     seed_salt: Annotated[
         str | None, typer.Option(help="Word that makes the hidden tests; keep it to yourself.")
     ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(help="What Otter's autograder installs [this version, from PyPI]."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build student and instructor versions of assignments (extra teach)."""
@@ -26,8 +30,14 @@ def assignments(
     from distmllm_bench.teaching.source import SALT
 
     with usage_errors():
-        rows = build(sources, out, seed_salt or SALT)
+        rows = build(sources, out, seed_salt or SALT, package)
     print(json.dumps(rows, indent=2) if as_json else f"{catalogue.table(rows)}\nfiles: {out}")
+    if seed_salt is None:
+        print(
+            "the hidden tests are made by the word in the public source: give --seed-salt a word "
+            "of your own before you hand out anything",
+            file=sys.stderr,
+        )
 
 
 def grade(
@@ -43,7 +53,7 @@ def grade(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Grade a submission with plain pytest; its code runs in a process of its own (extra teach)."""
+    """Grade a submission with plain pytest; its code runs in a process of its own (extra lab)."""
     from distmllm_bench.teaching import grading
     from distmllm_bench.teaching.source import SALT
 

@@ -242,7 +242,10 @@ class Comparison:
         found = self.undone(policy)
         if found["done"] < sum(found.values()):
             total = sum(found.values())
-            return f"{total - found['done']} of {total} cells undone: {counted(found)}"
+            told = f"{total - found['done']} of {total} cells undone: {counted(found)}"
+            rows = [row for row in self.results.rows if row["policy"] == policy]
+            errors = {row["error"] for row in rows if row["status"] != "done"}
+            return f"{told}: {errors.pop()}" if len(errors) == 1 and "" not in errors else told
         if not self.markets:
             return "no scenario gives scores"
         floor = [self.results.score("expected_profit", m, "random") for m in self.markets]

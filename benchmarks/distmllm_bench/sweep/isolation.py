@@ -44,6 +44,7 @@ class About:
         files: Its sources, name -> SHA-256.
         packages: Published packages behind it -> version.
         hash: Of class, parameters, sources and what it declares.
+        classes: Its class and those that it is built on, ``module:Class``.
     """
 
     target: str
@@ -53,6 +54,15 @@ class About:
     files: Mapping[str, str]
     packages: Mapping[str, str | None]
     hash: str
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))  # JSON knows lists only
+
+    @property
+    def built_on(self) -> str:
+        """The policy of this project that it is or is built on; empty: none."""
+        return next((name for name in self.classes if is_ours(name)), "")
 
     @property
     def beyond(self) -> str:
@@ -103,7 +113,12 @@ def declared(policy: Policy, spec: str, parameters: Mapping[str, Any]) -> About:
         "pretrained": bool(getattr(policy, "pretrained", False)),
     }
     key = hash_of([policy_hash(target, parameters, sources), told])
-    return About(target=target, files=sources.files, packages=sources.packages, hash=key, **told)
+    classes = tuple(
+        f"{one.__module__}:{one.__qualname__}" for one in type(policy).__mro__ if one is not object
+    )
+    return About(
+        target, files=sources.files, packages=sources.packages, hash=key, classes=classes, **told
+    )
 
 
 class Isolated:
@@ -201,7 +216,8 @@ def _told(head: Mapping[str, Any]) -> About:
         texts = all(type(told[name]) is str for name in ("target", "knows", "hash"))
         flags = all(type(told[name]) is bool for name in ("coordinates", "pretrained"))
         tables = all(type(told[name]) is dict for name in ("files", "packages"))
-    except KeyError as error:
+        texts = texts and all(type(name) is str for name in told["classes"])
+    except (KeyError, TypeError) as error:
         raise OutsideError(NO_ANSWER) from error
     if not (texts and flags and tables):
         raise OutsideError(NO_ANSWER)

@@ -62,16 +62,30 @@ def measured() -> str:
 def play_job(job: Job) -> list[Cell | Failure]:
     """Play a job; where the batch fails, each of its runs alone, so that one spoils no other.
 
-    A batch that took too long is not played again: its runs would take too long once more.
+    A batch that took too long is not played again: its runs would take too long once more. The runs
+    of a submission may know nothing of each other, so one is played again by itself; where that
+    gives something else, all are.
 
     Returns:
         What became of each cell. Nothing that a policy does raises.
     """
     rows, late = _attempt(job, job.seeds, job.keys)
-    if len(job.seeds) > 1 and isinstance(rows[0], Failure) and not late:
+    if len(job.seeds) == 1 or late:
+        return rows
+    if isinstance(rows[0], Failure) or (job.folder is not None and not _alone_too(job, rows)):
         pairs = zip(job.seeds, job.keys, strict=True)
         rows = [_attempt(job, (seed,), (key,))[0][0] for seed, key in pairs]
     return rows
+
+
+def _alone_too(job: Job, rows: list[Cell | Failure]) -> bool:
+    """Whether a run in the middle of a batch is the same when it is played alone."""
+    i = len(job.seeds) // 2
+    (alone,), _ = _attempt(job, job.seeds[i : i + 1], job.keys[i : i + 1])
+    together = rows[i]
+    if isinstance(alone, Failure) or isinstance(together, Failure):
+        return False
+    return not alone.differences(together)
 
 
 def _attempt(

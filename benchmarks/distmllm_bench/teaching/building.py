@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,13 @@ from distmllm_bench.teaching.source import SALT, read_assignment, test_file
 from distmllm_env.errors import require_extra
 from distmllm_env.files import write_atomic
 
+PACKAGE = f"distmllm-env=={version('distmllm-env')}"
+_GENERATE = "# generate: true\n"  # of the configuration that an assignment begins with
 
-def build(sources: Sequence[Path], out: Path, salt: str = SALT) -> list[dict[str, Any]]:
+
+def build(
+    sources: Sequence[Path], out: Path, salt: str = SALT, package: str | None = None
+) -> list[dict[str, Any]]:
     """Build assignments.
 
     For each, ``student/NAME`` holds the notebook without solutions and a pytest file with the tests
@@ -24,6 +31,8 @@ def build(sources: Sequence[Path], out: Path, salt: str = SALT) -> list[dict[str
         sources: Percent-format files with Otter's markers.
         out: Folder; what it held of the same assignments is replaced.
         salt: Word that makes the hidden tests; keep it to yourself.
+        package: What the autograder of Otter lets pip install, so that tests and submissions find
+            this package; None: this version, from PyPI.
 
     Returns:
         One row per assignment: its name, points, tests and hidden tests.
@@ -38,7 +47,7 @@ def build(sources: Sequence[Path], out: Path, salt: str = SALT) -> list[dict[str
         assignment = read_assignment(source, salt)
         name = assignment.name
         with tempfile.TemporaryDirectory(prefix="assignment-") as temporary:
-            made = _assigned(source, Path(temporary), salt)
+            made = _assigned(source, Path(temporary), salt, package or PACKAGE)
             student, instructor = out / "student" / name, out / "instructor" / name
             for folder in (student, instructor):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -59,12 +68,13 @@ def build(sources: Sequence[Path], out: Path, salt: str = SALT) -> list[dict[str
     return rows
 
 
-def _assigned(source: Path, folder: Path, salt: str) -> Path:
+def _assigned(source: Path, folder: Path, salt: str, package: str) -> Path:
     """Let jupytext and Otter make their versions; return the folder where they lie."""
     import jupytext
     from otter.assign import main as assign
 
     text = source.read_text(encoding="utf-8").replace(SALT, salt)
+    text = text.replace(_GENERATE, f"{_GENERATE}# requirements:\n#   - {json.dumps(package)}\n", 1)
     notebook = folder / f"{source.stem}.ipynb"
     jupytext.write(jupytext.reads(text, fmt="py:percent"), notebook)
     made = folder / "made"

@@ -15,7 +15,7 @@ from typing import Any
 
 from distmllm_bench.teaching.remote import VARIABLE
 from distmllm_bench.teaching.source import SALT, read_assignment, test_file
-from distmllm_bench.teaching.submission import code_cells
+from distmllm_bench.teaching.submission import check_name
 from distmllm_env.errors import require_extra
 
 _TEST = re.compile(r"test_(?P<question>\w+)_(?P<number>\d+)_(?P<kind>public|hidden)$")
@@ -35,14 +35,16 @@ def grade(
     Returns:
         ``score`` and ``max`` points, ``questions`` with their tests, ``errors`` of cells, and
         ``seconds``, as JSON knows it. A question's points are split evenly over all its tests;
-        those that are not in the file at hand count as not passed.
+        those that are not in the file at hand count as not passed. A submission that cannot be
+        read is worth nothing, and ``errors`` says why.
 
     Raises:
         ValueError: There is no such file, or no tests for it.
         MissingExtraError: pytest is not installed.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
-    require_extra("teach", "grading", "pytest")
-    code_cells(file)  # what cannot be read is told before any test
+    require_extra("lab", "grading", "pytest")
+    check_name(file)
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
         if source is not None:
             found = read_assignment(source, salt)
@@ -157,7 +159,9 @@ def _run(tests: Path) -> tuple[dict[str, str], list[str], dict[str, Any]]:
         words += ["-p", f"no:{plugin}"]
     try:
         with redirect_stdout(quiet), redirect_stderr(quiet):
-            pytest.main(words, plugins=[recorder])
+            ended = pytest.main(words, plugins=[recorder])
+        if ended == pytest.ExitCode.INTERRUPTED and not recorder.trouble:
+            raise KeyboardInterrupt  # half of the tests are no grade
     finally:
         if recorder.module is not None:
             recorder.module.SUBMISSION.close()

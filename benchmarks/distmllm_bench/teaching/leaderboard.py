@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,13 @@ def leaderboard(
         What the report returns, and ``refused``: submission -> reason.
 
     Raises:
-        ValueError: The folder holds no submissions, two of one name, or one that is called like a
-            policy of the suite.
+        ValueError: The folder holds no submissions.
     """
-    files = _submissions(folder)
     refused: dict[str, str] = {}
     policies = list(_references(suite))
-    for policy in policies:
-        if policy.id in (path.stem for path in files):
-            raise ValueError(f"{folder}: no submission may be called {policy.id!r} as a reference.")
-    for path in files:
-        place = (out / "submissions" / path.stem).resolve()
+    files = submissions(folder, {policy.id for policy in policies})
+    for name, path in files.items():
+        place = (out / "submissions" / name).resolve()
         about = _refused(path)
         try:
             prepare(path, place)
@@ -70,16 +66,18 @@ def leaderboard(
                 raise ValueError(
                     f"it declares that it {about.beyond}, which the closed division refuses"
                 )
+            if about.built_on:
+                raise ValueError(f"it is built on {about.built_on}, a policy of this package")
         except ValueError as error:
-            refused[path.stem] = str(error)
-        policies.append(PlannedPolicy(path.stem, f"{MODULE}:{CLASS}", {}, about, str(place)))
+            refused[name] = str(error)
+        policies.append(PlannedPolicy(name, f"{MODULE}:{CLASS}", {}, about, str(place)))
     plan = lay_out(suite, policies, salt=salt, command=command)
     store = Store(out / "cells")
-    for path in files:
-        if path.stem not in refused:
-            (found,) = play_job(_trial(plan, path.stem, seconds))
+    for name in files:
+        if name not in refused:
+            (found,) = play_job(_trial(plan, name, seconds))
             if isinstance(found, Failure):
-                refused[path.stem] = f"a first run failed: {found.error}"
+                refused[name] = f"a first run failed: {found.error}"
     for cell in plan.cells:
         if cell.policy in refused:
             store.put(cell.key, Failure(f"refused: {refused[cell.policy]}", "", {}))
@@ -89,16 +87,21 @@ def leaderboard(
     return {**write_report(out), "refused": refused}
 
 
-def _submissions(folder: Path) -> list[Path]:
+def submissions(folder: Path, taken: Collection[str] = ()) -> dict[str, Path]:
+    """Return the submissions in a folder by name: that of the file, without its suffix.
+
+    Where two would have the same, or one is taken, the suffix belongs to the name.
+
+    Raises:
+        ValueError: There is none.
+    """
     visible = [path for path in folder.glob("[!.]*") if path.is_file()]
     files = sorted(path for path in visible if path.suffix in SUFFIXES)
     if not files:
         raise ValueError(f"{folder} holds no submissions: files ending in .py or .ipynb.")
-    names = [path.stem for path in files]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{folder} holds two submissions of {name!r}.")
-    return files
+    stems = [path.stem for path in files]
+    alone = [stems.count(stem) == 1 and stem not in taken for stem in stems]
+    return {path.stem if own else path.name: path for path, own in zip(files, alone, strict=True)}
 
 
 def _trial(plan: Plan, name: str, seconds: float) -> Job:

@@ -10,9 +10,12 @@ import atexit
 import importlib
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from distmllm_bench.sweep.child import NO_ANSWER, Answer, Child, OutsideError, serve
 from distmllm_bench.teaching.submission import MODULE, prepare
@@ -38,7 +41,7 @@ class Submission:
     One that cannot be loaded is not loaded again: it would take as long and fail as before.
 
     Args:
-        path: What was handed in, ``.py`` or ``.ipynb``.
+        path: What was handed in, ``.py`` or ``.ipynb``. One that cannot be read fails every test.
         seconds: What one call may take.
 
     Attributes:
@@ -55,6 +58,8 @@ class Submission:
         atexit.register(self.close)  # where plain pytest runs the tests, nobody else does
         try:
             prepare(path, self.folder)
+        except ValueError as error:
+            self._unloadable = str(error)
         except BaseException:
             self.close()
             raise
@@ -80,10 +85,7 @@ class Submission:
         except OutsideError as error:
             if child.dead:
                 self._stop()
-            places = [line.strip() for line in error.trace.splitlines()]
-            at = [place for place in places if place.startswith('File "cell ')]
-            where = f" ({at[-1]})" if at else ""
-            raise SubmissionError(f"{name}: {error}{where}") from None
+            raise SubmissionError(f"{name}: {with_place(error)}") from None
         except (KeyError, ValueError) as error:
             raise SubmissionError(f"{name}: {error}") from None
         finally:
@@ -151,6 +153,13 @@ class SubmittedClass:
         return self.spec
 
 
+def with_place(error: OutsideError) -> str:
+    """Return what went wrong and, if it raised in a cell of the submission, in which line."""
+    places = [line.strip() for line in error.trace.splitlines()]
+    at = [place for place in places if place.startswith('File "cell ')]
+    return f"{error} ({at[-1]})" if at else str(error)
+
+
 def submitted(functions: Sequence[str], classes: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the file named by ``$DISTMLLM_SUBMISSION`` defines, to be called from here.
 
@@ -171,12 +180,30 @@ def submitted(functions: Sequence[str], classes: Sequence[str] = ()) -> dict[str
     return found
 
 
+def _content(value: Any) -> Any:
+    """Return what a function may not change in its arguments; a generator may move on."""
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes()
+    if isinstance(value, (list, tuple)):
+        return [_content(item) for item in value]
+    if isinstance(value, dict):
+        return [(repr(key), _content(item)) for key, item in value.items()]
+    return repr(value) if isinstance(value, (bool, int, float, str)) else None
+
+
 def _answer(word: str, *given: Any) -> Answer:
     module = importlib.import_module(MODULE)
     if word == "load":
         return {"errors": module.ERRORS}, b""
     name, arguments, named = given
-    return {"value": encode(getattr(module, name)(*arguments, **named))}, b""
+    function = getattr(module, name)
+    before = _content((arguments, named))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # what NumPy says of 0 / 0
+        value = encode(function(*arguments, **named))
+    if _content((arguments, named)) != before:
+        raise ValueError("it changes what it is given")
+    return {"value": value}, b""
 
 
 if __name__ == "__main__":

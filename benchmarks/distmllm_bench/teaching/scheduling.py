@@ -12,11 +12,12 @@ from distmllm_agents.oracle import optimum
 from distmllm_bench.sweep.child import OutsideError
 from distmllm_bench.sweep.isolation import Isolated
 from distmllm_bench.sweep.suite import run_seeds
-from distmllm_bench.teaching.remote import SubmissionError, SubmittedClass
-from distmllm_env import Run, Scenario, load_policy, play
+from distmllm_bench.teaching.remote import SubmissionError, SubmittedClass, with_place
+from distmllm_env import Run, Scenario, draw_world, load_policy, play
+from distmllm_env.equations import Array
 
-RUN_SECONDS = 20.0
-"""What a submission may take for one run of 500 slots."""
+RUN_SECONDS = 5.0
+"""What a submission may take for one run of 500 slots, on average over runs played together."""
 
 
 def share_of_optimum(
@@ -31,34 +32,60 @@ def share_of_optimum(
         slots: Horizon; the scenario's own if None.
 
     Raises:
-        SubmissionError: What was handed in knows more than it may, fails, or took too long, now or
-            in an earlier call: it is not waited for again.
+        SubmissionError: What was handed in knows more than it may, is a policy of this package,
+            fails, or took too long, now or in an earlier call: it is not waited for again.
     """
     chosen = Scenario.load(scenario, slots=slots)
     if isinstance(scheduler, SubmittedClass):
-        run = _played(scheduler, chosen, seeds)
+        profit = _played(scheduler, chosen, seeds)
     else:
-        run = play(chosen, load_policy(scheduler), seeds)
-    best = optimum(run.world).value * chosen.slots
-    return float(np.mean(run.expected_profit.sum(axis=(1, 2, 3)) / best))
+        profit = _earned(play(chosen, load_policy(scheduler), seeds))
+    best = optimum(draw_world(chosen, seeds)).value * chosen.slots
+    return float(np.mean(profit / best))
 
 
-def _played(scheduler: SubmittedClass, scenario: Scenario, seeds: Sequence[int]) -> Run:
-    """Play what was handed in, in a process of its own."""
+def _played(scheduler: SubmittedClass, scenario: Scenario, seeds: Sequence[int]) -> Array:
+    """Play what was handed in, its runs together in a process of their own.
+
+    They may know nothing of each other, so one is played again alone. Where that gives another
+    profit, all are: what counts is what each earns by itself.
+    """
     if scheduler.late:
         raise SubmissionError(scheduler.late)
     try:
-        with Isolated(scheduler.spec, {}, RUN_SECONDS * len(seeds), scheduler.folder) as policy:
-            if policy.about.beyond:
-                raise SubmissionError(
-                    f"it declares that it {policy.about.beyond}, which is not allowed: only "
-                    f"rewards, or latency and energy, and nothing learned before."
-                )
-            return play(scenario, policy, seeds)
-    except (OutsideError, ValueError) as error:  # ValueError: an allocation that is none
-        if isinstance(error, OutsideError) and error.late:
+        profit = _profit(scheduler, scenario, seeds)
+        again = len(seeds) // 2
+        if len(seeds) > 1:
+            (alone,) = _profit(scheduler, scenario, seeds[again : again + 1])
+            if alone != profit[again]:
+                profit = np.concatenate([_profit(scheduler, scenario, [seed]) for seed in seeds])
+        return profit
+    except OutsideError as error:
+        if error.late:
             scheduler.late = str(error)
+        raise SubmissionError(with_place(error)) from None
+    except ValueError as error:  # an allocation that is none
         raise SubmissionError(str(error)) from None
+
+
+def _profit(scheduler: SubmittedClass, scenario: Scenario, seeds: Sequence[int]) -> Array:
+    """Return the expected profit of what was handed in, (B,)."""
+    with Isolated(scheduler.spec, {}, RUN_SECONDS * len(seeds), scheduler.folder) as policy:
+        if policy.about.beyond:
+            raise SubmissionError(
+                f"it declares that it {policy.about.beyond}, which is not allowed: only rewards, "
+                f"or latency and energy, and nothing learned before."
+            )
+        if policy.about.built_on:
+            raise SubmissionError(
+                f"it is built on {policy.about.built_on}, a policy of this package: not your own."
+            )
+        return _earned(play(scenario, policy, seeds))
+
+
+def _earned(run: Run) -> Array:
+    """Return the expected profit of each run, (B,)."""
+    return run.expected_profit.sum(axis=(1, 2, 3))
 
 
 SHARES = {

@@ -16,20 +16,31 @@ def code_cells(path: Path) -> list[str]:
     Lines of a notebook that are not Python (``%`` and ``!``) are left out.
 
     Raises:
-        ValueError: There is no such file, or it is neither Python nor a notebook.
+        ValueError: It is not UTF-8, or no notebook.
     """
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it cannot be read: it is not UTF-8 at byte {error.start}.") from None
+    if path.suffix == ".py":
+        return [text]
+    try:
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return [_python(cell["source"]) for cell in cells]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"it cannot be read: it is no notebook ({_short(error)}).") from error
+
+
+def check_name(path: Path) -> None:
+    """Raise ``ValueError`` unless there is a Python file or notebook of this name."""
     if not path.is_file():
         raise ValueError(f"submission {str(path)!r} does not exist.")
     if path.suffix not in SUFFIXES:
         raise ValueError(f"submission {str(path)!r}: a file ending in .py or .ipynb is allowed.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".py":
-            return [text]
-        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-        return [_python(cell["source"]) for cell in cells]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"submission {str(path)!r} cannot be read: {error!r}.") from error
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _python(source: str | list[str]) -> str:
