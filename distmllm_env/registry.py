@@ -81,6 +81,8 @@ def policy_target(spec: str) -> tuple[str, Path | None]:
     readers = _readers()
     suffix = PurePath(spec).suffix.removeprefix(".")
     if suffix in readers:
+        if not Path(spec).is_file():
+            raise ValueError(f"policy file {spec!r} does not exist.")
         return readers[suffix], Path(spec)
     if ":" in spec:
         target = spec

@@ -603,6 +603,16 @@ class TestAbout:
         assert is_ours(name)
         assert children() == []
 
+    def test_something_that_there_is_not_to_know(self):
+        with pytest.raises(ValueError, match=r"'rewardz'.*Did you mean 'rewards'"):
+            about_policy("outside_isolation:Spy", {"report": "", "digest": "", "knows": "rewardz"})
+
+    def test_what_it_is_built_on(self):
+        found = about_policy("distmllm-fixed", {})
+        assert found.built_on == "distmllm_agents.distmllm:DistMLLMFixed"
+        assert found.classes[1] == "distmllm_agents.distmllm:DistMLLM"
+        assert about_policy("outside_isolation:Plain", {}).built_on == ""
+
     def test_every_shipped_policy_is_in_the_table_above(self):
         told = {mark.args[1][i][0] for mark in self.test_shipped.pytestmark for i in range(10)}
         assert told == set(policy_names())

@@ -413,7 +413,7 @@ def test_failures_are_shown_and_not_ranked(report, rows, page):
         for scenario, seeds in groups.items()
     ]
     assert f"{total} failed, of {2 * 8 * RUNS} cells" in page.text
-    why = f"{total} of {2 * RUNS} cells undone: {total} failed"
+    why = f"{total} of {2 * RUNS} cells undone: {total} failed: {error}"
     assert page.row("not ranked", "report_outside:Flaky")[2] == why
     assert board(report)["report_outside:Flaky"] == {
         "division": "closed",
@@ -454,7 +454,7 @@ def test_missing_and_damaged_cells_are_shown_and_not_averaged(sweep, tmp_path):
     before, after = Comparison(Results(sweep)), Comparison(Results(folder))
     assert after.undone(HOSTILE) == {"done": 6, "failed": 0, "missing": 2, "damaged": 0}
     assert after.unranked[HOSTILE] == "2 of 8 cells undone: 2 missing"
-    assert after.unranked["heu"] == "1 of 8 cells undone: 1 damaged"
+    assert after.unranked["heu"].startswith("1 of 8 cells undone: 1 damaged: ./cells/")
     assert set(after.standings) == {"closed"}  # heu was alone in the open one
     for policy in ("ucb", "twin", ODD):
         assert (after.scores[policy] == before.scores[policy]).all()
@@ -488,9 +488,30 @@ def test_what_fails_everywhere_alike_is_told_once(tmp_path):
         ["report_outside:Broken", "all", "all", "4", "failed", "ValueError: cannot start"],
         ["HEU", "again", "1", "1", "missing", "–"],
     ]
-    assert "failed: report_outside:Broken on toy, again, seeds 0, 1: ValueError" in text(
-        write_report(folder)
+    told = text(write_report(folder))
+    assert "not ranked: report_outside:Broken, 4 of 4 cells undone: 4 failed: ValueError" in told
+    assert "missing: heu on again, seeds 1" in told
+    assert told.count("cannot start") == 1
+
+
+def test_what_was_played_is_told(tmp_path):
+    """Changed keys, classes, parameters, and how far the closed division is closed."""
+    changes = {"noise.std": 0.3, "market.overload": "share"}
+    markets = ["toy", {"scenario": "paper", "id": "loud", "set": changes}]
+    slow = {"policy": "distmllm", "id": "slow", "parameters": {"explore_slots": 20}}
+    folder = played(tmp_path / "sweep", small([slow, "ucb", outside("Sticky")], markets))
+    told = Page(read(write_report(folder)["report"])).text
+    assert "Not as in toy: slots = 12." in told
+    assert "Not as in paper: slots = 12, market.overload = share, noise.std = 0.3." in told
+    assert re.search(
+        r"slow: distmllm_agents\.distmllm:DistMLLM, explore_slots = 20, hash [0-9a-f]{12}", told
     )
+    assert re.search(r"report_outside:Sticky: hash [0-9a-f]{12}", told)
+    assert "ucb: " not in told
+    assert told.count("These seeds are public") == 1
+    plan = replace(Results(folder).plan, split="salt")
+    plan.write(folder)
+    assert "These seeds are public" not in Page(read(write_report(folder)["report"])).text
 
 
 def test_nobody_is_ranked_where_random_play_is_undone(sweep, tmp_path):

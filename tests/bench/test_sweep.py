@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,13 @@ from distmllm_bench.cli import app
 from distmllm_bench.engines import Lost, SerialEngine, make_engine
 from distmllm_bench.metrics import Scores
 from distmllm_bench.sweep import check as checking
+from distmllm_bench.sweep import playing
 from distmllm_bench.sweep import run as running
 from distmllm_bench.sweep.cells import SCORES, Cell, Failure, Store, measure
+from distmllm_bench.sweep.identity import cell_key
+from distmllm_bench.sweep.isolation import about_policy
 from distmllm_bench.sweep.planning import Plan, make_plan
-from distmllm_bench.sweep.playing import play_job
+from distmllm_bench.sweep.playing import Job, measured, play_job
 from distmllm_bench.sweep.results import COLUMNS, Results
 from distmllm_bench.sweep.run import Shard, bench
 from distmllm_bench.sweep.suite import Suite
@@ -70,6 +74,18 @@ class Picky(Learner):
         if observation.slot == 2 and self.problem.price[0, 0] == self.price:
             if os.environ.get("OUTSIDE_FAILS"):
                 raise RuntimeError("not this one: %r" % object())
+        return super().act(observation)
+
+
+class Hangs(Learner):
+    """Never answers on one world."""
+
+    def __init__(self, price):
+        self.price = price
+
+    def act(self, observation):
+        while self.problem.price[0, 0] == self.price:
+            pass
         return super().act(observation)
 
 
@@ -683,6 +699,38 @@ class TestFailures:
         assert answer.exit_code == 1
         assert "it took longer than 0.4 s and was stopped." in answer.stdout
 
+    @pytest.mark.parametrize("batch", [1, 4])
+    def test_a_run_that_hangs_takes_no_other_with_it(self, outside, tmp_path, monkeypatch, batch):
+        """Whatever it is played with."""
+        price = float(draw_world(Scenario.load("paper"), [2]).price[0, 0])
+        policy = {"policy": "outside_sweep:Hangs", "parameters": {"price": price}}
+        plan = planned(tmp_path, [policy], ["paper"], 4, 5)
+        monkeypatch.setattr(running, "BATCH", batch)
+        bench(plan, tmp_path, SerialEngine(), seconds=1.5)
+        rows = [row for row in Results(tmp_path).rows if row["policy"] == "outside_sweep:Hangs"]
+        assert {row["seed"]: row["status"] for row in rows} == {
+            0: "done", 1: "done", 2: "failed", 3: "done",
+        }  # fmt: skip
+        assert rows[2]["error"] == "it took longer than 1.5 s and was stopped."
+
+    def test_runs_of_a_submission_that_tell_each_other_are_played_alone(self, tmp_path):
+        """As a batch the policy plays something else than alone."""
+        (tmp_path / "submission.py").write_text(OUTSIDE)
+        place = str(tmp_path)
+        toy = Scenario.load("toy", slots=4)
+        about = about_policy("submission:Batchy", {}, tmp_path)
+        keys = [cell_key(toy, about.hash, seed, measured()) for seed in (0, 1, 2)]
+        job = Job(toy.to_toml(), "b", "submission:Batchy", {}, (0, 1, 2), tuple(keys), 9.0, place)
+        alone = [
+            play_job(replace(job, seeds=(seed,), keys=(key,)))[0]
+            for seed, key in zip(job.seeds, keys, strict=True)
+        ]
+        assert [one.differences(two) for one, two in zip(play_job(job), alone, strict=True)] == [
+            [], [], [],
+        ]  # fmt: skip
+        together = playing._attempt(job, job.seeds, job.keys)
+        assert together[1].differences(alone[1])
+
 
 def damage(folder, plan):
     """Four cells, each in another way; their keys."""
@@ -1098,6 +1146,8 @@ class TestCommandLine:
             (("--policy", "absent.npz"), "'absent.npz'"),
             (("--seeds", "offical"), "unknown seeds 'offical'. Did you mean 'official'?"),
             (("--salt", ""), "salt = '' is not allowed"),
+            (("--salt", "x", "--seeds", "official"), "--seeds has no effect with --salt"),
+            (("--policy", "none.npz"), "policy file 'none.npz' does not exist"),
             (("--division", "close"), "unknown division 'close'. Did you mean 'closed'?"),
             (("--backend", "lokky"), "Did you mean 'loky'?"),
             (("--ray-address", "auto"), "--ray-address"),

@@ -27,7 +27,7 @@ def bench(
         str, typer.Option(help="closed: --policy may know legal observations only.")
     ] = "open",
     jobs: Annotated[int, typer.Option(min=1, help="Processes; 1: this one.")] = 2,
-    backend: Annotated[str, typer.Option(help="loky, or ray for many machines.")] = "loky",
+    backend: Annotated[str, typer.Option(help="serial, loky, or ray for many machines.")] = "loky",
     ray_address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster, host:port or auto.")
     ] = None,
@@ -52,6 +52,8 @@ def bench(
 
     command = " ".join(["distmllm", *sys.argv[1:]])
     with usage_errors():
+        if seeds is not None and salt is not None:
+            raise ValueError("--seeds has no effect with --salt: leave one of them out.")
         chosen = Suite.load(suite)
         part = None if shard is None else work.Shard.parse(shard)
         engine = make_engine(backend, jobs, ray_address)

@@ -72,7 +72,7 @@ def leaderboard(
     jobs: Annotated[int, typer.Option(min=1, help="Processes; 1: this one.")] = 2,
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds that a submission may take for a run.")
-    ] = 60.0,
+    ] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Compare the schedulers that a class handed in, in the closed division, on one page."""

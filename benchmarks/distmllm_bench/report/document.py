@@ -85,7 +85,9 @@ def _leaderboard(comparison: Comparison, names: Names, overall: Mapping[str, Pic
     if not comparison.standings:
         parts.append(_p(words.no_ranking(comparison)))
     for division in comparison.standings:
-        parts.append(f"<h3>{division.capitalize()} division</h3>{_p(words.division(division))}")
+        parts.append(
+            f"<h3>{division.capitalize()} division</h3>{_p(words.division(comparison, division))}"
+        )
         board = tables.leaderboard(comparison, names, division)
         parts.append(_table(board, f"Leaderboard of the {division} division"))
     if comparison.unranked:

@@ -66,12 +66,20 @@ def drawn(size: tuple[float, float], draw: Callable[[Any], None]) -> dict[str, b
         return style.rendered(figure, DPI)
 
 
-def draw_bands(ax: Any, bands: Mapping[str, Band], names: Names) -> None:
-    """Draw curves over slots with their bands; what is not finite leaves a gap."""
+def draw_bands(
+    ax: Any,
+    bands: Mapping[str, Band],
+    names: Names,
+    possible: tuple[float, float] = (-np.inf, np.inf),
+) -> None:
+    """Draw curves over slots with their bands; what is not finite leaves a gap.
+
+    Bands end where the measure does: a normal interval of few runs may leave what is possible.
+    """
     for policy, band in bands.items():
         look = names.look(policy)
         if band.half.any():
-            low, high = band.mean - band.half, band.mean + band.half
+            low, high = np.clip([band.mean - band.half, band.mean + band.half], *possible)
             ax.fill_between(band.slots, low, high, color=look["color"], alpha=0.13, linewidth=0)
     for policy, band in bands.items():
         mark = {"marker": "o", "markersize": 4} if len(band.slots) < 3 else {}

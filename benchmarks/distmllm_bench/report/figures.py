@@ -134,11 +134,12 @@ def _improvement(comparison: Comparison, names: Names) -> Picture | None:
         ax.xaxis.tick_top()
         ax.tick_params(axis="x", length=0)
         ax.grid(visible=False)
-        ax.set_aspect("equal")
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)
 
-    size = 1.7 + 0.47 * n
+    # Room for names beside and, slanted, above: an axis of a fixed shape would be laid out badly.
+    cells, name = 0.5 * n, 0.2 + 0.075 * max(len(names.label(policy)) for policy in policies)
+    size = (cells + name + 0.6 * name, cells + 0.7 * name)
     return Picture(
         name="improvement",
         label="Matrix of how often one policy beats another at the same seed",
@@ -146,7 +147,7 @@ def _improvement(comparison: Comparison, names: Names) -> Picture | None:
         "the column in the same world with the same luck, a tie counting half, mean over the "
         "scenarios. Blue: the row is ahead; red: the column. Bold: the 95 % interval does not hold "
         "1/2. The intervals are in pairwise.csv.",
-        files=drawn((size + 0.6, size), draw),
+        files=drawn(size, draw),
         width="middle",
     )
 

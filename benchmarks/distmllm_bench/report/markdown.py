@@ -41,7 +41,7 @@ def summary(
     for division in comparison.standings:
         parts += [
             f"### {division.capitalize()} division",
-            _plain(words.division(division)),
+            _plain(words.division(comparison, division)),
             _table(tables.leaderboard(comparison, names, division)),
         ]
     if comparison.unranked:

@@ -107,9 +107,10 @@ def _over_time(view: MarketView, names: Names) -> Picture:
             f"tasks moved{recent}",
         )
         for ax, bands, head in zip(panels, curves, heads, strict=True):
-            draw_bands(ax, bands, names)
+            draw_bands(ax, bands, names, (0.0, 1.0))
             ax.set_title(head, fontsize=9)
-        panels[0].set_ylim(*_late_limits(curves[0].values()))
+        low, high = _late_limits(curves[0].values())
+        panels[0].set_ylim(max(low, -0.02), min(high, 1.02))
         for ax in panels[1:]:
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
             top = max(ax.get_ylim()[1], 0.02)
@@ -122,7 +123,9 @@ def _over_time(view: MarketView, names: Names) -> Picture:
         caption="Read it like this: Jain's index is 1 where all providers have earned the same, "
         "and 1/M where one has it all. Rejected are placed tasks that no worker took, as a share "
         "of all tasks; lower is better. Moved are tasks placed elsewhere than in the slot before: "
-        "how restless a policy is, not how good. " + averaged + _interval_words(view),
+        "how restless a policy is, not how good. Bands end where the measure does. "
+        + averaged
+        + _interval_words(view),
         files=drawn((9.6, 3.0 + _legend(view, names)), draw),
     )
 

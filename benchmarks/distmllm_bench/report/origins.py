@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from distmllm_bench.report.names import printable
 from distmllm_bench.report.undone import ranges
+from distmllm_bench.sweep.isolation import is_ours
+from distmllm_bench.sweep.planning import PlannedPolicy
 from distmllm_bench.sweep.results import Results
 
 About = Mapping[str, Any]
@@ -28,6 +31,9 @@ def facts(results: Results) -> dict[str, list[str]]:
             f"same luck"
         ],
     }
+    found["policies"] = [told for policy in plan.policies if (told := _who(policy))]
+    if not found["policies"]:
+        del found["policies"]
     if not abouts:
         return {**found, "cells": ["none is done, so nothing is known of how they were played"]}
     for name, value in _VALUES.items():
@@ -38,6 +44,15 @@ def facts(results: Results) -> dict[str, list[str]]:
     seconds = sum(float(about.get("seconds") or 0.0) for about in abouts)
     found["time"] = [f"{seconds:,.1f} s of playing in {len(abouts)} cells, all processes together"]
     return found
+
+
+def _who(policy: PlannedPolicy) -> str:
+    """Say what a policy is whose name does not tell; its hash is that of all that it hangs on."""
+    if policy.spec == policy.id and not policy.parameters and is_ours(policy.spec):
+        return ""
+    told = [policy.about.target] if policy.about.target != policy.id else []
+    told += [f"{name} = {value!r}" for name, value in policy.parameters.items()]
+    return printable(f"{policy.id}: {', '.join([*told, f'hash {policy.about.hash[:12]}'])}")
 
 
 def _abouts(results: Results) -> Iterator[About]:

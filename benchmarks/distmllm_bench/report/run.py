@@ -82,14 +82,18 @@ def text(result: dict[str, Any]) -> str:
         for row in result["leaderboard"]
         if row["rank"] is None
     ]
-    shown: Sequence[dict[str, Any]] = result["failures"][:10]
+    told = [row["why"] for row in result["leaderboard"] if row["rank"] is None]
+    groups = [
+        g for g in result["failures"] if not any(g["error"] and g["error"] in w for w in told)
+    ]
+    shown: Sequence[dict[str, Any]] = groups[:10]
     lines += [
         f"{group['status']}: {printable(group['policy'])} on "
         f"{printable(', '.join(group['scenarios']))}, seeds {ranges(group['seeds'])}"
         + (f": {printable(group['error'])}" if group["error"] else "")
         for group in shown
     ]
-    more = len(result["failures"]) - len(shown)
+    more = len(groups) - len(shown)
     lines += [f"and {more} more groups of cells: see {result['report']}"] if more else []
     counted = ", ".join(f"{n} {state}" for state, n in result["cells"].items() if n)
     return "\n".join([*lines, f"cells:  {counted}", f"report: {result['report']}"])

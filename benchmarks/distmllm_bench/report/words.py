@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 
 from distmllm_bench.report.comparison import DIVISIONS, Comparison
 from distmllm_bench.report.markets import MarketView
 from distmllm_bench.report.names import Names, printable
 from distmllm_bench.report.undone import counted, ranges
 from distmllm_bench.sweep.cells import State
+from distmllm_env import Scenario
 
 FEW = 10
 """Runs below which a bootstrap interval comes with a warning."""
@@ -82,9 +84,15 @@ def left_out(comparison: Comparison) -> list[str]:
     ]
 
 
-def division(name: str) -> str:
-    """Say what a division is."""
-    return f"For {DIVISIONS[name]}."
+def division(comparison: Comparison, name: str) -> str:
+    """Say what a division is, and how far that is sure."""
+    text = f"For {DIVISIONS[name]}."
+    if name != "closed" or comparison.results.plan.split == "salt":
+        return text
+    return (
+        f"{text} These seeds are public, so a policy that draws the same worlds itself knows them: "
+        f"where you do not trust its code, draw the seeds by a word of your own (--salt)."
+    )
 
 
 def no_ranking(comparison: Comparison) -> str:
@@ -109,14 +117,16 @@ def paired(comparison: Comparison) -> str:
 
 
 def market(view: MarketView) -> str:
-    """Say how large a scenario is."""
+    """Say how large a scenario is, and which keys are not those of the shipped one of its name."""
     s = view.scenario
     parts = (
         _count(s.providers, "provider", "providers"),
         _count(s.workers, "worker", "workers"),
         _count(s.slots, "slot", "slots"),
     )
-    return f"Played: {', '.join(parts)}."
+    text = f"Played: {', '.join(parts)}."
+    changes = ", ".join(f"{key} = {value}" for key, value in changed(s).items())
+    return f"{text} Not as in {s.name}: {printable(changes)}." if changes else text
 
 
 def measures(comparison: Comparison) -> str:
@@ -138,6 +148,24 @@ def not_shown(view: MarketView, names: Names) -> str:
         for policy, done in view.incomplete.items()
     )
     return f"Without numbers here: {told}." if told else ""
+
+
+def changed(scenario: Scenario) -> dict[str, object]:
+    """Return the keys in which a scenario differs from the shipped one of its name, if any is."""
+    if scenario.name not in Scenario.names():
+        return {}
+    before = dict(_flat(tomllib.loads(Scenario.load(scenario.name).to_toml())))
+    after = dict(_flat(tomllib.loads(scenario.to_toml())))
+    keys = [key for key in {**after, **before} if after.get(key) != before.get(key)]
+    return {key: after.get(key, "not set") for key in keys}
+
+
+def _flat(table: Mapping[str, object], before: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from distmllm_bench.sweep.child import NO_ANSWER, Answer, Child, OutsideError, serve
 from distmllm_bench.sweep.identity import hash_of, policy_hash, policy_sources
 from distmllm_env.equations import Array
+from distmllm_env.errors import unknown_name
 from distmllm_env.luck import policy_generator
 from distmllm_env.market import check_choices
 from distmllm_env.policy import Feedback, Knows, Observation, Policy, Problem
@@ -104,7 +105,11 @@ def about_policy(spec: str, parameters: Mapping[str, Any], folder: Path | None =
 
 
 def declared(policy: Policy, spec: str, parameters: Mapping[str, Any]) -> About:
-    """Say what a policy declares that is made and stands in this process; arguments as above."""
+    """Say what a policy declares that is made and stands in this process; arguments as above.
+
+    Raises:
+        ValueError: It declares something that there is not to know.
+    """
     sources = policy_sources(spec, parameters, getattr(policy, "files", ()))
     target = policy_target(spec)[0]
     told: dict[str, Any] = {
@@ -112,6 +117,8 @@ def declared(policy: Policy, spec: str, parameters: Mapping[str, Any]) -> About:
         "coordinates": bool(getattr(policy, "coordinates", False)),
         "pretrained": bool(getattr(policy, "pretrained", False)),
     }
+    if told["knows"] not in get_args(Knows):
+        raise unknown_name(f"knows of policy {spec!r}", told["knows"], get_args(Knows))
     key = hash_of([policy_hash(target, parameters, sources), told])
     classes = tuple(
         f"{one.__module__}:{one.__qualname__}" for one in type(policy).__mro__ if one is not object

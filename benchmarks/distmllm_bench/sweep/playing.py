@@ -62,35 +62,33 @@ def measured() -> str:
 def play_job(job: Job) -> list[Cell | Failure]:
     """Play a job; where the batch fails, each of its runs alone, so that one spoils no other.
 
-    A batch that took too long is not played again: its runs would take too long once more. The runs
-    of a submission may know nothing of each other, so one is played again by itself; where that
-    gives something else, all are.
+    A batch from outside may take no longer than a single run: what hangs is told soon, and each run
+    then has all of its time. The runs of a submission may know nothing of each other, so one is
+    played again by itself; where that gives something else, all are.
 
     Returns:
         What became of each cell. Nothing that a policy does raises.
     """
-    rows, late = _attempt(job, job.seeds, job.keys)
-    if len(job.seeds) == 1 or late:
+    rows = _attempt(job, job.seeds, job.keys)
+    if len(job.seeds) == 1:
         return rows
     if isinstance(rows[0], Failure) or (job.folder is not None and not _alone_too(job, rows)):
         pairs = zip(job.seeds, job.keys, strict=True)
-        rows = [_attempt(job, (seed,), (key,))[0][0] for seed, key in pairs]
+        rows = [_attempt(job, (seed,), (key,))[0] for seed, key in pairs]
     return rows
 
 
 def _alone_too(job: Job, rows: list[Cell | Failure]) -> bool:
     """Whether a run in the middle of a batch is the same when it is played alone."""
     i = len(job.seeds) // 2
-    (alone,), _ = _attempt(job, job.seeds[i : i + 1], job.keys[i : i + 1])
+    (alone,) = _attempt(job, job.seeds[i : i + 1], job.keys[i : i + 1])
     together = rows[i]
     if isinstance(alone, Failure) or isinstance(together, Failure):
         return False
     return not alone.differences(together)
 
 
-def _attempt(
-    job: Job, seeds: tuple[int, ...], keys: tuple[str, ...]
-) -> tuple[list[Cell | Failure], bool]:
+def _attempt(job: Job, seeds: tuple[int, ...], keys: tuple[str, ...]) -> list[Cell | Failure]:
     about = {
         **provenance(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -99,11 +97,11 @@ def _attempt(
         "batch": len(seeds),
     }
     try:
-        return _played(job, seeds, keys, about), False
+        return _played(job, seeds, keys, about)
     except OutsideError as error:
-        return [Failure(str(error), error.trace, about)] * len(seeds), error.late
+        return [Failure(str(error), error.trace, about)] * len(seeds)
     except Exception as error:  # whatever a policy may raise, or the code that plays it
-        return [Failure(error_text(error), "", about)] * len(seeds), False
+        return [Failure(error_text(error), "", about)] * len(seeds)
 
 
 def _played(
@@ -111,7 +109,7 @@ def _played(
 ) -> list[Cell | Failure]:
     scenario = Scenario.from_toml(job.scenario)
     start = time.perf_counter()
-    with _policy(job, len(seeds)) as (known, policy):
+    with _policy(job) as (known, policy):
         for seed, key in zip(seeds, keys, strict=True):
             if cell_key(scenario, known.hash, seed, measured()) != key:
                 raise OutsideError(
@@ -132,15 +130,14 @@ def _played(
 
 
 @contextmanager
-def _policy(job: Job, runs: int) -> Iterator[tuple[About, Timed | Isolated]]:
+def _policy(job: Job) -> Iterator[tuple[About, Timed | Isolated]]:
     """Make the policy of a job, from outside in a process of its own."""
     folder = None if job.folder is None else Path(job.folder)
     if folder is None and is_ours(job.policy):
         made = load_policy(job.policy, **job.parameters)
         yield declared(made, job.policy, job.parameters), Timed(made)
         return
-    seconds = None if job.seconds is None else job.seconds * runs
-    with Isolated(job.policy, job.parameters, seconds, folder) as policy:
+    with Isolated(job.policy, job.parameters, job.seconds, folder) as policy:
         yield policy.about, policy
 
 

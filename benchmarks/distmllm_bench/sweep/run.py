@@ -144,6 +144,7 @@ def text(result: dict[str, Any], out: Path) -> str:
         lines.append(f"  {market}, {policy}, {first}: {error}")
         where = [line.strip() for line in trace.splitlines() if line.strip(" ^~")]
         lines += [f"    {line}" for line in where[-2:]]  # file and line where it raised
+    lines += ["  --retry-failed plays failed cells again"] if result["cells"]["failed"] else []
     return "\n".join([*lines, f"results: {result['results']}", f"report:  distmllm report {out}"])
 
 

@@ -28,7 +28,7 @@ def leaderboard(
     engine: Engine,
     *,
     salt: str | None = None,
-    seconds: float = 60.0,
+    seconds: float = 10.0,
     command: str = "",
 ) -> dict[str, Any]:
     """Play all submissions of a folder in the closed division, and write a report.
