@@ -41,7 +41,9 @@ def assignments(
 
 
 def grade(
-    file: Annotated[Path, typer.Argument(help="What was handed in: .py or .ipynb.")],
+    file: Annotated[
+        Path, typer.Argument(help="What was handed in: .py or .ipynb, or a folder of them.")
+    ],
     tests: Annotated[
         Path | None, typer.Option(help="Its pytest file [test_NAME.py beside it].")
     ] = None,
@@ -51,17 +53,30 @@ def grade(
     seed_salt: Annotated[
         str | None, typer.Option(help="Word that makes the hidden tests, with --assignment.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With a folder: where results go [runs/grades/FOLDER].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Grade a submission with plain pytest; its code runs in a process of its own (extra lab)."""
-    from distmllm_bench.teaching import grading
+    """Grade submissions with plain pytest; their code runs in processes of its own (extra lab)."""
+    from distmllm_bench.progress import Progress
+    from distmllm_bench.teaching import gradebook, grading
     from distmllm_bench.teaching.source import SALT
 
     with usage_errors():
         if assignment is None and seed_salt is not None:
             raise ValueError("--seed-salt has no effect without --assignment: leave it out.")
-        result = grading.grade(file, tests, assignment, seed_salt or SALT)
-    print(json.dumps(result, indent=2) if as_json else grading.text(result))
+        given = (tests, assignment, seed_salt or SALT)
+        if not file.is_dir():
+            if out is not None:
+                raise ValueError("--out has no effect for one submission: leave it out.")
+            result = grading.grade(file, *given)
+            print(json.dumps(result, indent=2) if as_json else grading.text(result))
+            return
+        folder = out or Path("runs/grades") / file.resolve().name
+        with Progress(0, "submission") as progress:
+            results = gradebook.grade_class(file, folder, *given, progress.begin)
+    print(json.dumps(results, indent=2) if as_json else gradebook.summary(results, folder))
 
 
 def leaderboard(

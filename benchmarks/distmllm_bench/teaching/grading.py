@@ -45,18 +45,7 @@ def grade(
     """
     require_extra("lab", "grading", "pytest")
     check_name(file)
-    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
-        if source is not None:
-            found = read_assignment(source, salt)
-            tests = Path(folder) / f"test_{found.name}.py"
-            tests.write_text(test_file(found, hidden=True), encoding="utf-8")
-        elif tests is None:
-            tests = file.parent / f"test_{file.stem}.py"
-        if not tests.is_file():
-            raise ValueError(
-                f"no tests for {str(file)!r}: {tests} is not there. Name a file by --tests, or an "
-                f"assignment by --assignment."
-            )
+    with tests_for(file, tests, source, salt) as tests:
         start = time.perf_counter()
         with _environment(file):
             outcomes, errors, keys = _run(tests.resolve())
@@ -71,6 +60,28 @@ def grade(
         "errors": errors,
         "seconds": round(seconds, 1),
     }
+
+
+@contextmanager
+def tests_for(file: Path, tests: Path | None, source: Path | None, salt: str) -> Iterator[Path]:
+    """Give the pytest file for what was handed in, arguments as of :func:`grade`.
+
+    Raises:
+        ValueError: There is none.
+    """
+    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        if source is not None:
+            found = read_assignment(source, salt)
+            tests = Path(folder) / f"test_{found.name}.py"
+            tests.write_text(test_file(found, hidden=True), encoding="utf-8")
+        elif tests is None:
+            tests = file.parent / f"test_{file.stem}.py"
+        if not tests.is_file():
+            raise ValueError(
+                f"no tests for {str(file)!r}: {tests} is not there. Name a file by --tests, or an "
+                f"assignment by --assignment."
+            )
+        yield tests
 
 
 def text(result: Mapping[str, Any]) -> str:

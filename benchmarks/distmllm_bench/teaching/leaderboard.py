@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from distmllm_bench.sweep.planning import Plan, PlannedPolicy, lay_out
 from distmllm_bench.sweep.playing import Job, play_job
 from distmllm_bench.sweep.run import bench
 from distmllm_bench.sweep.suite import Suite
-from distmllm_bench.teaching.submission import MODULE, SUFFIXES, prepare
+from distmllm_bench.teaching.submission import MODULE, prepare, submissions
 
 CLASS = "Scheduler"
 """What the class of a submission is called."""
@@ -85,23 +85,6 @@ def leaderboard(
             store.forget_failure(cell.key)  # it may have more time than at an earlier call
     bench(plan, out, engine, seconds=seconds)
     return {**write_report(out), "refused": refused}
-
-
-def submissions(folder: Path, taken: Collection[str] = ()) -> dict[str, Path]:
-    """Return the submissions in a folder by name: that of the file, without its suffix.
-
-    Where two would have the same, or one is taken, the suffix belongs to the name.
-
-    Raises:
-        ValueError: There is none.
-    """
-    visible = [path for path in folder.glob("[!.]*") if path.is_file()]
-    files = sorted(path for path in visible if path.suffix in SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder} holds no submissions: files ending in .py or .ipynb.")
-    stems = [path.stem for path in files]
-    alone = [stems.count(stem) == 1 and stem not in taken for stem in stems]
-    return {path.stem if own else path.name: path for path, own in zip(files, alone, strict=True)}
 
 
 def _trial(plan: Plan, name: str, seconds: float) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from distmllm_env.files import write_atomic
@@ -37,6 +38,23 @@ def check_name(path: Path) -> None:
         raise ValueError(f"submission {str(path)!r} does not exist.")
     if path.suffix not in SUFFIXES:
         raise ValueError(f"submission {str(path)!r}: a file ending in .py or .ipynb is allowed.")
+
+
+def submissions(folder: Path, taken: Collection[str] = ()) -> dict[str, Path]:
+    """Return the submissions in a folder by name: that of the file, without its suffix.
+
+    Where two would have the same, or one is taken, the suffix belongs to the name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    visible = [path for path in folder.glob("[!.]*") if path.is_file()]
+    files = sorted(path for path in visible if path.suffix in SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder} holds no submissions: files ending in .py or .ipynb.")
+    stems = [path.stem for path in files]
+    alone = [stems.count(stem) == 1 and stem not in taken for stem in stems]
+    return {path.stem if own else path.name: path for path, own in zip(files, alone, strict=True)}
 
 
 def _short(error: Exception) -> str:
