@@ -33,10 +33,10 @@
 #
 # **Rules.** The class is called `Scheduler`, has `reset`, `act` and `update`, and needs no arguments. It
 # may import NumPy, SciPy, OR-Tools and `distmllm_agents.mapping`; to hand in a policy of this package, or
-# a copy of one, earns nothing. It
-# knows rewards (the default), or declares `knows = "latency_energy"`; whatever else it declares is
-# refused. A run of 500 slots may take five seconds. It is played in a process of its own that holds
-# no world: what you may know is in `problem` and `feedback`.
+# a copy of one, earns nothing. It knows rewards (the default), or declares `knows = "latency_energy"`;
+# whatever else it declares is refused. It keeps nothing from one run to the next, neither in variables
+# nor in files. A run of 500 slots may take five seconds. It is played in a process of its own that
+# holds no world: what you may know is in `problem` and `feedback`.
 #
 # **Check** what you have at any time with `distmllm grade a3_scheduler.ipynb` in this folder, compare it
 # by `distmllm bench paper --policy my_file:Scheduler`, and look at a run with `distmllm view`.

@@ -289,6 +289,15 @@ class TestSeeds:
         assert max(drawn) - min(drawn) > 0.9 * 2**40
         assert sorted(drawn) != drawn
 
+    def test_the_suite_in_the_guide(self, tmp_path):
+        guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
+        (text,) = [b for b in re.findall(r"```toml\n(.*?)```", guide, re.S) if "policies = [" in b]
+        (tmp_path / "noisy.toml").write_text(text)
+        suite = Suite.load(tmp_path / "noisy.toml")
+        loud = suite.markets()["loud"]
+        assert (loud.noise.std, loud.providers, loud.slots) == (0.4, 8, 300)
+        assert list(suite.entrants()) == ["ucb-sigma", "eps-0.05", "random", "oracle"]
+
     def test_by_hand(self):
         # printf 'word\0000' | sha256sum
         assert run_seeds(1, salt="word") == [2**43 + 0xFCDC6343A0]

@@ -17,7 +17,7 @@ from distmllm_env.equations import Array
 from distmllm_env.errors import unknown_name
 from distmllm_env.files import write_atomic
 
-HEAD = ("scenario", "policy", "division", "knows", "coordinates", "seed", "status")
+HEAD = ("scenario", "slots", "policy", "division", "knows", "coordinates", "seed", "status")
 COLUMNS = (*HEAD, *SCORES, "error", "key")
 """Of ``results.csv``. Nothing in it tells when, where or how fast a cell was played."""
 
@@ -111,6 +111,7 @@ class Results:
             rows.append(
                 {
                     "scenario": planned.market,
+                    "slots": self.markets[planned.market].scenario.slots,
                     "policy": planned.policy,
                     "division": about.division,
                     "knows": about.knows,
