@@ -140,7 +140,7 @@ class TestWithoutTheExtra:
         "arguments",
         [
             ["run", "--policy", "ppo", "--slots", "2"],
-            ["run", "--policy", "runs/policy.npz", "--slots", "2"],
+            ["run", "--policy", "policy.npz", "--slots", "2"],
             ["demo", "--policy", "ppo", "--seeds", "1"],
             ["train", "--slots", "10"],
             ["learning", "--only", "table"],
@@ -150,6 +150,7 @@ class TestWithoutTheExtra:
     def test_the_command_line_says_how_to_get_it(
         self, blocked: dict[str, str], arguments: list[str], tmp_path: Path
     ) -> None:
+        (tmp_path / "policy.npz").touch()
         command = [sys.executable, "-m", "distmllm_bench", *arguments]
         done = subprocess.run(
             command, env=blocked, cwd=tmp_path, capture_output=True, text=True, check=False

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def build(out, *names, salt=SALT, folder=None):
+def build(out, *names, salt=SALT, folder=None, more=()):
     """Build in a process of its own: Otter's libraries warn as they are loaded."""
     words = ["assignments", *(str(FOLDER / f"{name}.py") for name in names), "--out", str(out)]
     return subprocess.run(
-        [sys.executable, "-m", "distmllm_bench", *words, "--seed-salt", salt, "--json"],
+        [sys.executable, "-m", "distmllm_bench", *words, "--seed-salt", salt, *more, "--json"],
         capture_output=True,
         text=True,
         cwd=folder or out.parent,
@@ -145,6 +146,18 @@ class TestBuilt:
             parts = [archive.read(one).decode() for one in archive.namelist() if "tests/" in one]
         assert SALT in "".join(parts)
         assert "SEED-SALT" not in "".join(parts) + tests
+
+    def test_the_autograder_installs_this_package(self, built, tmp_path):
+        """Tests and submissions import it; where it is not released, from elsewhere."""
+        source = "distmllm-env @ git+https://example.org/x"
+        build(tmp_path / "out", "a3_scheduler", more=("--package", source))
+        for out, package in ((built[0], f"distmllm-env=={version('distmllm-env')}"),
+                             (tmp_path / "out", source)):  # fmt: skip
+            path = out / "instructor" / "a3_scheduler" / "a3_scheduler-autograder.zip"
+            with zipfile.ZipFile(path) as archive:
+                wanted = archive.read("environment.yml").decode()
+            assert f"      - {package}\n" in wanted
+            assert "otter-grader[" in wanted
 
     @pytest.mark.parametrize("name", NAMES)
     def test_numbers_agree(self, built, name):

@@ -1,6 +1,7 @@
 """A sweep on a Ray cluster of two nodes, one of which dies in the middle, equals the serial one."""
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from distmllm_bench.engines import Engine, SerialEngine, make_engine
 from distmllm_bench.sweep.cells import Store
-from distmllm_bench.sweep.planning import Plan, make_plan
+from distmllm_bench.sweep.planning import make_plan
 from distmllm_bench.sweep.run import bench
 from distmllm_bench.sweep.suite import Entrant, Market, Suite
 
@@ -53,14 +54,17 @@ class Interfering:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    (tmp_path / "walks.py").write_text(OUTSIDE)
+def walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "walks.py"
+    path.write_text(OUTSIDE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    return make_plan(SMALL)
+    return path
 
 
-def test_on_a_cluster_that_loses_a_node(plan, tmp_path, ray_cluster):
+@pytest.mark.usefixtures("walks")
+def test_on_a_cluster_that_loses_a_node(tmp_path, ray_cluster):
+    plan = make_plan(SMALL)
     serial = bench(plan, tmp_path / "serial", SerialEngine())
     assert serial["cells"] == {"done": 120, "failed": 0, "missing": 0, "damaged": 0}
     assert ray_cluster.second
@@ -83,11 +87,12 @@ def test_on_a_cluster_that_loses_a_node(plan, tmp_path, ray_cluster):
         assert one.differences(two) == []
 
 
-def test_a_machine_with_other_sources_says_so(plan, tmp_path, ray_cluster):
+def test_a_machine_with_other_sources_says_so(walks, tmp_path, ray_cluster):
     """It plays nothing: a result of other code must not stand under this key."""
-    (tmp_path / "walks.py").write_text(OUTSIDE + "\nWalk.extra = 1\n")
+    plan = make_plan(replace(SMALL, runs=2))
+    walks.write_text(OUTSIDE + "\nWalk.extra = 1\n")
     result = bench(plan, tmp_path / "ray", make_engine("ray", 1, ray_cluster.address))
-    assert result["cells"] == {"done": 96, "failed": 24, "missing": 0, "damaged": 0}
+    assert result["cells"] == {"done": 16, "failed": 4, "missing": 0, "damaged": 0}
     assert {failure["policy"] for failure in result["failures"]} == {"walks:Walk"}
     assert all(
         "not those that the sweep was planned with" in f["error"] for f in result["failures"]
