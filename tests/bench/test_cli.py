@@ -85,6 +85,16 @@ def test_run_prints_and_saves_what_it_played(tmp_path):
     assert not list(out.parent.glob(".*"))  # no temporary file is left
 
 
+def test_run_gives_parameters_to_the_class():
+    words = ["run", "--scenario", "toy", "--policy", "distmllm", "--json", "--seed", "1"]
+    answer = run(*words, "--parameter", "explore_slots=2", "--parameter", "mapping=exact")
+    assert answer.exit_code == 0, answer.output
+    policy = load_policy("distmllm", explore_slots=2, mapping="exact")
+    expected = play(Scenario.load("toy"), policy, [1]).profit.sum()
+    assert json.loads(answer.stdout)["profit"] == pytest.approx(expected)
+    assert expected != pytest.approx(json.loads(run(*words).stdout)["profit"])
+
+
 def test_run_keeps_the_phases(tmp_path):
     record = play(Scenario.load("toy"), load_policy("distmllm"), [0])
     save_run(tmp_path / "a.npz", record, {})
@@ -117,6 +127,8 @@ def test_write_atomic_leaves_the_old_file_if_writing_fails(tmp_path, monkeypatch
         (("run", "--policy", "no.such:Thing"), "cannot import 'no.such'"),
         (("run", "--set", "noise.sdt=1"), "Did you mean 'std'?"),
         (("run", "--set", "noise.std"), "KEY=VALUE"),
+        (("run", "--parameter", "explore_slots"), "--parameter 'explore_slots' is not allowed"),
+        (("run", "--parameter", "explore_slot=1"), "Did you mean 'explore_slots'?"),
         (("run", "--set", "noise.std=-1"), "noise.std = -1.0 is not allowed: at least 0."),
         (("run", "--out", "run.txt"), ".npz is allowed"),
         (("demo", "--scenario", "tst"), "unknown scenario 'tst'"),

@@ -862,8 +862,8 @@ class TestCommand:
         answer = self.run(good / "mine.py", "--assignment", good / "tiny.py", "--json")
         assert json.loads(answer.stdout)["score"] == 5.0
 
-    def test_interrupted_is_no_grade(self, good):
-        (good / "mine.py").write_text(DOUBLE + "\ndef total(v):\n    while True: pass\n")
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+    def test_interrupted_is_no_grade(self, good, how):
         (good / "mine.py").write_text("open('begun', 'w').close()\n" + double("while True: pass"))
         command = [sys.executable, "-m", "distmllm_bench", "grade", str(good / "mine.py"), "--json"]
         grader = subprocess.Popen(
@@ -876,7 +876,7 @@ class TestCommand:
             assert time.monotonic() < until
             time.sleep(0.05)
         time.sleep(0.3)
-        grader.send_signal(signal.SIGINT)
+        grader.send_signal(how)
         told, wrong = grader.communicate(timeout=30)
         assert (grader.returncode, told) == (130, "")
         assert wrong.strip() == "interrupted"

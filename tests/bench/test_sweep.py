@@ -827,6 +827,15 @@ class TestResults:
             with pytest.raises(ValueError, match=r"sweep\.json is not a sweep of distmllm-env"):
                 Results(tmp_path)
 
+    @pytest.mark.parametrize("change", [{"policy": "x"}, {"market": "x"}, {"seed": 99}])
+    def test_a_plan_that_was_edited(self, plan, tmp_path, change):
+        plan.write(tmp_path)
+        data = json.loads((tmp_path / "sweep.json").read_text())
+        data["cells"][3] |= change
+        (tmp_path / "sweep.json").write_text(json.dumps(data))
+        with pytest.raises(ValueError, match=r"sweep\.json is not a sweep.*does not list"):
+            Results(tmp_path)
+
     def test_a_plan_comes_back_as_it_was(self, plan, tmp_path):
         plan.write(tmp_path)
         assert Plan.read(tmp_path) == plan

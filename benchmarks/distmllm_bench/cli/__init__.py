@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage. Results go to stdout, pro
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -44,5 +45,6 @@ app.command("mapping-speed")(measure.mapping_speed)
 
 def main() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     sys.path.insert(0, "")  # as python -m does, so that --policy finds a module in this folder
     app()

@@ -46,13 +46,13 @@ def kept_cells(folder: Path) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def key_value(text: str) -> tuple[str, Any]:
+def key_value(text: str, option: str = "--set") -> tuple[str, Any]:
     """Read KEY=VALUE, the value as TOML or a bare word."""
     import tomllib
 
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ValueError(f"--set {text!r} is not allowed: KEY=VALUE, e.g. noise.std=0.2.")
+        raise ValueError(f"{option} {text!r} is not allowed: KEY=VALUE, e.g. noise.std=0.2.")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

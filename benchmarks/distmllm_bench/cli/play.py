@@ -61,6 +61,10 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a scenario key, repeatable."),
     ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Give the policy's class this, repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Play one policy on one scenario and say what it earned."""
@@ -75,7 +79,7 @@ def run(
         if out is not None and out.suffix != ".npz":
             raise ValueError(f"--out {out}: a file name ending in .npz is allowed.")
         chosen = Scenario.load(scenario, dict(map(key_value, set_ or [])), slots=slots)
-        player = load_policy(policy)
+        player = load_policy(policy, **dict(key_value(p, "--parameter") for p in parameter or []))
         with Progress(chosen.slots, "slot") as progress:
             progress.begin(f"{chosen.name}: {policy}")
             record = play(chosen, player, [seed], progress=progress.step)

@@ -155,7 +155,7 @@ class Plan:
             data = json.loads(path.read_text("utf-8"))
             if data.pop("kind") != KIND:
                 raise ValueError("its kind is another")
-            return cls(
+            plan = cls(
                 **{
                     **data,
                     "seeds": tuple(data["seeds"]),
@@ -167,6 +167,12 @@ class Plan:
                     "cells": tuple(PlannedCell(**cell) for cell in data["cells"]),
                 }
             )
+            markets, policies = ({x.id for x in plan.markets}, {x.id for x in plan.policies})
+            for cell in plan.cells:
+                listed = cell.market in markets and cell.policy in policies
+                if not listed or cell.seed not in plan.seeds:
+                    raise ValueError(f"it does not list what {cell} is a cell of")
+            return plan
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a {KIND}: {error!r}.") from error
 
