@@ -37,8 +37,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "crowd2": ("crowd2", {}),
     "share": ("scarce", {"market.overload": "share", "noise.distribution": "lognormal"}),
     "per-stage": ("scarce", {"market.capacity": "per_stage", "market.transfer_cost_per_mb": 0.3}),
-    # Which workers can run a task differs from run to run, and so do the masks.
-    "picky": ("scarce", {"capacity": {"kind": "integers", "low": 1, "high": 4}}),
+    # Demand is 1 or 2: which workers can run a task differs from run to run, and so do the masks.
+    "picky": ("scarce", {"capacity": [1, 2, 1, 4, 3]}),
 }
 MARKETS, SLOTS, SEED, WORLD = 3, 4, 5, 7
 MODES, VIEWS = ("central", "shared"), ("last", "statistics")

@@ -14,7 +14,7 @@ import pytest
 
 from distmllm_bench import style
 from distmllm_bench.page import inline_svg
-from distmllm_bench.report import drawing
+from distmllm_bench.report import drawing, latex
 from distmllm_bench.report.comparison import Comparison, interval
 from distmllm_bench.report.document import document
 from distmllm_bench.report.markdown import summary
@@ -22,6 +22,7 @@ from distmllm_bench.report.markets import POINTS, MarketView
 from distmllm_bench.report.names import LONGEST, Names
 from distmllm_bench.report.origins import facts
 from distmllm_bench.report.run import text, write_report
+from distmllm_bench.report.tables import Cell as TableCell
 from distmllm_bench.report.undone import ranges
 from distmllm_bench.sweep.cells import Cell, Store
 from distmllm_bench.sweep.planning import make_plan
@@ -558,6 +559,7 @@ def test_the_same_cells_give_the_same_files(sweep, report, tmp_path):
     for name in files:
         assert (folder / name).read_bytes() == (sweep / name).read_bytes(), name
     expected = {"report.html", "summary.md", "results.csv", "timing.csv", "pairwise.csv"}
+    expected |= {"leaderboard.tex"}
     assert expected < {str(name) for name in files}
 
 
@@ -605,6 +607,34 @@ def test_page_asks_for_nothing_and_its_ids_are_unique(report, page):
         assert len(figure["aria-label"]) > 20
     assert HOSTILE in page.text
     assert "distmllm bench small <tag>" in page.text
+
+
+def test_latex_holds_the_leaderboard(report):
+    written = read(report["latex"])
+    lines = written.splitlines()
+    assert lines[0] == "% distmllm bench small <tag>: 4 runs"
+    boards = re.findall(r"\\begin\{tabular\}\{(\w+)\}\n\\toprule\n(.*?)\\bottomrule", written, re.S)
+    assert len(boards) == len({row["division"] for row in report["leaderboard"]})
+    rows = []
+    for sides, body in boards:
+        head, rule, *content = body.splitlines()
+        assert sides == "lrrrrrl"
+        named = (
+            "policy & rank & score (IQM) & mean & optimality gap & of optimum & against the best"
+        )
+        assert head == rf"{named} \\"
+        assert rule == r"\midrule"
+        rows += [line.removesuffix(r" \\").split(" & ") for line in content]
+    ranked = [row for row in report["leaderboard"] if row["rank"] is not None]
+    assert [int(row[1]) for row in rows] == [row["rank"] for row in ranked]
+    means = [f"{row['mean']:.3f}".replace("-", "$-$") for row in ranked]
+    assert [row[3] for row in rows] == means
+    cells = [TableCell("a-1"), TableCell("-0.5", "[-1.0, 2.0]")]
+    assert latex._row(cells) == r"a-1 & $-$0.5 [$-$1.0, 2.0] \\"
+    assert [len(row) for row in rows] == [7] * len(ranked)
+    odd = r"a\textbar{}b*c\_d \$e\$ \textquotedbl{}f\textquotedbl{}, ../"
+    assert any(row[0].startswith(odd) for row in rows)
+    assert r"\textless{}/script\textgreater{}\textless{}b\textgreater{}x" in written
 
 
 def test_curves_are_thinned_and_their_bands_are_intervals_of_the_mean(tmp_path):

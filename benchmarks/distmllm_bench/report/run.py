@@ -11,6 +11,7 @@ from distmllm_bench.report.document import document
 from distmllm_bench.report.drawing import Picture
 from distmllm_bench.report.exports import leaderboard_rows, pairwise_csv, timing_csv
 from distmllm_bench.report.figures import figures
+from distmllm_bench.report.latex import leaderboard_tex
 from distmllm_bench.report.markdown import summary
 from distmllm_bench.report.market_figures import market_figures
 from distmllm_bench.report.markets import MarketView
@@ -46,6 +47,7 @@ def write_report(folder: Path) -> dict[str, Any]:
         "results": ("results.csv", results.csv()),
         "timing": ("timing.csv", timing_csv(results)),
         "pairwise": ("pairwise.csv", pairwise_csv(comparison)),
+        "latex": ("leaderboard.tex", leaderboard_tex(comparison, names)),
     }
     for name, written in files.values():
         write_atomic(folder / name, written)
