@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from distmllm_bench import style
 from distmllm_bench.page import inline_svg
@@ -18,7 +19,7 @@ from distmllm_bench.report import drawing, latex
 from distmllm_bench.report.comparison import Comparison, interval
 from distmllm_bench.report.document import document
 from distmllm_bench.report.markdown import summary
-from distmllm_bench.report.markets import POINTS, MarketView
+from distmllm_bench.report.markets import POINTS, Band, MarketView
 from distmllm_bench.report.names import LONGEST, Names
 from distmllm_bench.report.origins import facts
 from distmllm_bench.report.run import text, write_report
@@ -607,6 +608,16 @@ def test_page_asks_for_nothing_and_its_ids_are_unique(report, page):
         assert len(figure["aria-label"]) > 20
     assert HOSTILE in page.text
     assert "distmllm bench small <tag>" in page.text
+
+
+def test_bands_end_where_the_measure_does(sweep):
+    names, ax = Names(Results(sweep)), Figure().add_subplot()
+    band = Band(np.arange(1, 4), np.array([0.1, 0.5, 0.9]), np.full(3, 0.3))
+    drawing.draw_bands(ax, {"heu": band}, names, (0.0, 1.0))
+    drawing.draw_bands(ax, {"ucb": band}, names)
+    inside, free = (bands.get_paths()[0].vertices[:, 1] for bands in ax.collections)
+    assert (inside.min(), inside.max()) == (0.0, 1.0)
+    assert (free.min(), free.max()) == pytest.approx((-0.2, 1.2))
 
 
 def test_latex_holds_the_leaderboard(report):
