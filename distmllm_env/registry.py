@@ -76,7 +76,7 @@ def policy_target(spec: str) -> tuple[str, Path | None]:
     Nothing is imported.
 
     Raises:
-        ValueError: No such name, or no full module name.
+        ValueError: No such name or file, or no full module name.
     """
     readers = _readers()
     suffix = PurePath(spec).suffix.removeprefix(".")

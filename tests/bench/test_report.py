@@ -610,6 +610,18 @@ def test_page_asks_for_nothing_and_its_ids_are_unique(report, page):
     assert "distmllm bench small <tag>" in page.text
 
 
+def test_a_policy_file_that_is_not_there_any_more(sweep, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(sweep, folder)
+    plan = Results(folder).plan
+    gone = [
+        replace(p, id="gone.npz", spec="gone.npz") if p.id == "ucb" else p for p in plan.policies
+    ]
+    cells = [replace(c, policy="gone.npz") if c.policy == "ucb" else c for c in plan.cells]
+    replace(plan, policies=tuple(gone), cells=tuple(cells)).write(folder)
+    assert "gone.npz" in board(write_report(folder))
+
+
 def test_bands_end_where_the_measure_does(sweep):
     names, ax = Names(Results(sweep)), Figure().add_subplot()
     band = Band(np.arange(1, 4), np.array([0.1, 0.5, 0.9]), np.full(3, 0.3))
@@ -643,7 +655,7 @@ def test_latex_holds_the_leaderboard(report):
     cells = [TableCell("a-1"), TableCell("-0.5", "[-1.0, 2.0]")]
     assert latex._row(cells) == r"a-1 & $-$0.5 [$-$1.0, 2.0] \\"
     assert [len(row) for row in rows] == [7] * len(ranked)
-    odd = r"a\textbar{}b*c\_d \$e\$ \textquotedbl{}f\textquotedbl{}, ../"
+    odd = r"a\textbar{}b*c\_d \$e\$ ''f'', ../"
     assert any(row[0].startswith(odd) for row in rows)
     assert r"\textless{}/script\textgreater{}\textless{}b\textgreater{}x" in written
 

@@ -139,7 +139,7 @@ def _improvement(comparison: Comparison, names: Names) -> Picture | None:
 
     # Room for names beside and, slanted, above: an axis of a fixed shape would be laid out badly.
     cells, name = 0.5 * n, 0.2 + 0.075 * max(len(names.label(policy)) for policy in policies)
-    size = (cells + name + 0.6 * name, cells + 0.7 * name)
+    size = (cells + 1.6 * name, cells + 0.7 * name)
     return Picture(
         name="improvement",
         label="Matrix of how often one policy beats another at the same seed",

@@ -16,7 +16,7 @@ COLUMNS = 7
 _ESCAPES = str.maketrans(
     {
         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "<": r"\textless{}", ">": r"\textgreater{}", '"': r"\textquotedbl{}", "|": r"\textbar{}",
+        "<": r"\textless{}", ">": r"\textgreater{}", '"': "''", "|": r"\textbar{}",
         "–": "--", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     }
 )  # fmt: skip

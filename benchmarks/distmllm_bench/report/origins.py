@@ -48,7 +48,8 @@ def facts(results: Results) -> dict[str, list[str]]:
 
 def _who(policy: PlannedPolicy) -> str:
     """Say what a policy is whose name does not tell; its hash is that of all that it hangs on."""
-    if policy.spec == policy.id and not policy.parameters and is_ours(policy.spec):
+    # By what was planned: a report may be written where a policy's file is not.
+    if policy.spec == policy.id and not policy.parameters and is_ours(policy.about.target):
         return ""
     told = [policy.about.target] if policy.about.target != policy.id else []
     told += [f"{name} = {value!r}" for name, value in policy.parameters.items()]

@@ -68,8 +68,6 @@ def policy_sources(spec: str, parameters: Mapping[str, Any], named: Sequence[str
     found = module_sources(module)
     files = dict(found.files)
     if file is not None:
-        if not file.is_file():
-            raise ValueError(f"policy file {spec!r} does not exist.")
         files["policy file"] = _file_hash(file)
     for name in _texts(parameters):
         if _is_file(name):
