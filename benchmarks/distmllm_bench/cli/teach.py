@@ -59,7 +59,6 @@ def grade(
     as_json: AsJson = False,
 ) -> None:
     """Grade submissions with plain pytest; their code runs in processes of its own (extra lab)."""
-    from distmllm_bench.progress import Progress
     from distmllm_bench.teaching import gradebook, grading
     from distmllm_bench.teaching.source import SALT
 
@@ -74,8 +73,7 @@ def grade(
             print(json.dumps(result, indent=2) if as_json else grading.text(result))
             return
         folder = out or Path("runs/grades") / file.resolve().name
-        with Progress(0, "submission") as progress:
-            results = gradebook.grade_class(file, folder, *given, progress.begin)
+        results = gradebook.grade_class(file, folder, *given)
     print(json.dumps(results, indent=2) if as_json else gradebook.summary(results, folder))
 
 

@@ -6,10 +6,11 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distmllm_bench.progress import Progress
 from distmllm_bench.teaching.grading import grade, tests_for, text
 from distmllm_bench.teaching.source import SALT
 from distmllm_bench.teaching.submission import submissions
@@ -25,7 +26,6 @@ def grade_class(
     tests: Path | None = None,
     source: Path | None = None,
     salt: str = SALT,
-    progress: Callable[[str], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Grade all submissions of a folder.
 
@@ -39,7 +39,6 @@ def grade_class(
         tests: Pytest file of the assignment.
         source: Source of the assignment instead, hidden tests included.
         salt: Word that makes the hidden tests, with ``source``.
-        progress: Called with the name of each submission before it is graded.
 
     Returns:
         The results, in the order of names; each has its ``name``, too.
@@ -58,17 +57,18 @@ def grade_class(
     with tests_for(folder, tests, source, salt) as path:
         made_by = path.read_bytes()
     results = []
-    for name, file in files.items():
-        if progress is not None:
-            progress(name)
-        key = hashlib.sha256(made_by + file.read_bytes()).hexdigest()
-        kept = out / f"{name}.json"
-        result = _kept(kept, key)
-        if result is None:
-            result = {"name": name, **grade(file, tests, source, salt), "key": key}
-            write_atomic(out / f"{name}.txt", text(result) + "\n")
-            write_atomic(kept, json.dumps(result, indent=2) + "\n")
-        results.append(result)
+    with Progress(len(files), "submission") as progress:
+        for name, file in files.items():
+            progress.begin(name)
+            key = hashlib.sha256(made_by + file.read_bytes()).hexdigest()
+            kept = out / f"{name}.json"
+            result = _kept(kept, key)
+            if result is None:
+                result = {"name": name, **grade(file, tests, source, salt), "key": key}
+                write_atomic(out / f"{name}.txt", text(result) + "\n")
+                write_atomic(kept, json.dumps(result, indent=2) + "\n")
+            results.append(result)
+            progress.step()
     write_atomic(out / TABLE, _table(results))
     return results
 
